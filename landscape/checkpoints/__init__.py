@@ -1,0 +1,10 @@
+"""Checkpoints: reading parameters back, from this project's runs and from plain ``.npz`` files.
+
+Reading never runs code from a file.
+"""
+
+from landscape.checkpoints.fit import check_fit
+from landscape.checkpoints.flat import save_npz
+from landscape.checkpoints.reading import Checkpoint, load
+
+__all__ = ["Checkpoint", "check_fit", "load", "save_npz"]

@@ -1,0 +1,69 @@
+"""Parameters as a flat ``.npz``: one array per leaf, named ``a/b/kernel``."""
+
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from landscape.errors import RequestError
+from landscape.parameters import named_leaves
+
+
+def save_npz(params: Any, path: str | os.PathLike) -> None:
+    """Write a parameter tree (nested dicts) as ``.npz``; the file appears complete or not at all.
+
+    Readable by ``numpy.load`` and by `landscape.checkpoints.load`.
+    """
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise RequestError(f"path: {path} must end in .npz")
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        np.savez(file, **{name: np.asarray(leaf) for name, leaf in named_leaves(params).items()})
+    partial.replace(path)
+
+
+def load_npz(path: Path) -> dict:
+    """Nested dict of the floating arrays of an ``.npz``; float16 becomes float32.
+
+    Raises
+    ------
+    RequestError
+        If the file is damaged, holds pickled objects, or a name is also the beginning of another.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        # AttributeError: a single .npy array under the wrong name.
+        raise RequestError(
+            f"checkpoint {path}: not a complete .npz of plain arrays ({error})"
+        ) from error
+    halves = {name: a.astype(np.float32) for name, a in arrays.items() if a.dtype == np.float16}
+    return nested({**arrays, **halves}, str(path))
+
+
+def nested(leaves: Mapping[str, Any], what: str) -> dict:
+    """The tree of dicts whose leaves have the given ``a/b/kernel`` names.
+
+    Raises
+    ------
+    RequestError
+        If a name is also the beginning of another.
+    """
+    tree: dict = {}
+    for name, leaf in leaves.items():
+        *folders, last = name.split("/")
+        node = tree
+        for folder in folders:
+            node = node.setdefault(folder, {})
+            if not isinstance(node, dict):
+                break
+        if not isinstance(node, dict) or last in node:
+            raise RequestError(f"checkpoint {what}: {name!r} clashes with another array's name")
+        node[last] = leaf
+    return tree

@@ -1,0 +1,156 @@
+"""Where data comes from: the scanned digits, folders, ``.npz`` files and the user's own functions.
+
+A file format or a benchmark set is one function ``(reference, image_size) -> Data`` here.
+"""
+
+import importlib
+import importlib.util
+import re
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from landscape.data.splits import Data, assembled, checked_split, with_holdout
+from landscape.errors import RequestError
+
+DIGITS_HOLDOUT = 0.2
+_FUNCTION = re.compile(r"(?P<module>[\w.]+|.+\.py):(?P<function>[A-Za-z_]\w*)")
+
+
+def load(
+    reference: str,
+    *,
+    holdout: float | None = None,
+    seed: int = 0,
+    image_size: int | None = None,
+) -> Data:
+    """Load labelled images into memory.
+
+    Parameters
+    ----------
+    reference
+        ``digits`` (1,797 scanned 8x8 digits of scikit-learn), a folder of class folders (or of
+        ``train`` and ``test`` or ``val``, each with class folders), an ``.npz`` with ``images``
+        (uint8, N x H x W x C), ``labels`` and, if there are, ``test_images``, ``test_labels`` and
+        ``class_names``, or ``module:function`` (``FILE.py:function``), which returns
+        ``(images, labels)`` or a `Data`.
+    holdout
+        Part of every class of the training split that becomes the test split (and replaces the
+        source's own). None: the source's own test split; for ``digits``, which has none, 0.2.
+    seed
+        Seed of the hold-out.
+    image_size
+        For folders: resize to squares of this many pixels.
+
+    Raises
+    ------
+    RequestError
+        If the reference is unknown or what it names is missing, damaged or not as described.
+
+    Examples
+    --------
+    >>> data = load("digits")
+    >>> data.train.images.shape, len(data.test), data.classes
+    ((1438, 8, 8, 1), 359, 10)
+    """
+    data = _read(reference, image_size)
+    if holdout is None and reference == "digits":
+        holdout = DIGITS_HOLDOUT
+    return data if holdout is None else with_holdout(data, holdout, seed)
+
+
+def _read(reference: str, image_size: int | None) -> Data:
+    path = Path(reference)
+    if path.is_dir():
+        from landscape.data.image_folder import load_folder
+
+        return load_folder(path, reference, image_size)
+    if image_size is not None:
+        raise RequestError(
+            f"image_size: only folders of images are resized, and {reference!r} is none"
+        )
+    if reference == "digits":
+        return _digits()
+    if path.suffix == ".npz":
+        return _npz(path, reference)
+    if match := _FUNCTION.fullmatch(reference):
+        return _function(match["module"], match["function"], reference)
+    raise RequestError(
+        f"data: {reference!r} is neither an existing folder nor 'digits', FILE.npz or "
+        "module:function"
+    )
+
+
+def _digits() -> Data:
+    """Digits of the UCI optical recognition set as shipped by scikit-learn, 0..16 -> 0..255."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    images = np.round(pixels * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    split = checked_split(images, labels, "train", "data 'digits'")
+    return assembled(split, None, "digits", [str(digit) for digit in range(10)])
+
+
+def _npz(path: Path, reference: str) -> Data:
+    what = f"data {reference!r}"
+    if not path.is_file():
+        raise RequestError(f"{what}: no such file")
+    wanted = ("images", "labels", "test_images", "test_labels", "class_names")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in wanted if name in file.files}
+            present = list(file.files)
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        # AttributeError: a single .npy array under the wrong name.
+        raise RequestError(f"{what}: not a complete .npz of plain arrays ({error})") from error
+    for name, needed in (("images", True), ("labels", True), ("test_labels", "test_images")):
+        if name not in arrays and (needed is True or needed in arrays):
+            raise RequestError(
+                f"{what}: no array {name!r} among {', '.join(present) or 'none'}; "
+                "name the arrays images and labels"
+            )
+    train = checked_split(arrays["images"], arrays["labels"], "train", what)
+    test = None
+    if "test_images" in arrays:
+        test = checked_split(arrays["test_images"], arrays["test_labels"], "test", what)
+    return assembled(train, test, reference, arrays.get("class_names"))
+
+
+def _function(module: str, name: str, reference: str) -> Data:
+    what = f"data {reference!r}"
+    function = getattr(_import(module, what), name, None)
+    if not callable(function):
+        raise RequestError(f"{what}: {module} has no function {name!r}")
+    made = function()
+    if isinstance(made, Data):
+        return Data(made.train, made.test, made.classes, reference, made.class_names)
+    if not (isinstance(made, tuple) and len(made) == 2):
+        raise RequestError(
+            f"{what}: returned {type(made).__name__}; return (images, labels) or a Data"
+        )
+    return assembled(checked_split(*made, "train", what), None, reference)
+
+
+def _import(module: str, what: str):
+    """A module by name (the current folder included) or a file; its own errors pass through."""
+    if module.endswith(".py"):
+        path = Path(module)
+        if not path.is_file():
+            raise RequestError(f"{what}: no such file {module}")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        loaded = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
+        return loaded
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and module.split(".")[: error.name.count(".") + 1] == error.name.split("."):
+            raise RequestError(f"{what}: there is no module {error.name!r}") from error
+        raise
+    finally:
+        sys.path.remove(here)

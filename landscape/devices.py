@@ -1,0 +1,128 @@
+"""Devices: the mesh, processes, the compilation cache and the memory a program needs."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from landscape.errors import RequestError
+
+DATA_AXIS = "data"
+
+
+def data_mesh(devices: Sequence[jax.Device] | int | None = None) -> Mesh:
+    """A one-dimensional mesh over which examples are split.
+
+    Parameters
+    ----------
+    devices
+        The devices, or how many of them; all of every process if not given.
+
+    Raises
+    ------
+    RequestError
+        If more devices are asked for than there are.
+    """
+    available = jax.devices()
+    if isinstance(devices, int):
+        if not 1 <= devices <= len(available):
+            raise RequestError(f"devices: {devices} asked for, {len(available)} available")
+        devices = available[:devices]
+    chosen = list(devices) if devices is not None else available
+    # jax.make_mesh would give Explicit axes from JAX 0.9 on; these are Auto on every version.
+    return Mesh(np.array(chosen), (DATA_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Sharding of arrays that every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split(mesh: Mesh) -> NamedSharding:
+    """Sharding of arrays whose first axis is divided among the devices."""
+    return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+
+
+def place(tree: Any, sharding: NamedSharding) -> Any:
+    """Put host arrays on a mesh, also one of several processes (each passes the same arrays)."""
+
+    def put(leaf):
+        if jax.process_count() == 1 or isinstance(leaf, jax.Array):
+            return jax.device_put(leaf, sharding)
+        leaf = np.asarray(leaf)
+        return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
+
+    return jax.tree.map(put, tree)
+
+
+def start_processes() -> None:
+    """Join the other processes of a Slurm, Open MPI or TPU pod job; alone, do nothing.
+
+    JAX recognises these environments by itself; it has to be asked before the first computation.
+    """
+    slurm = int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
+    mpi = int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
+    pod = "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    if (slurm or mpi or pod) and not jax.distributed.is_initialized():
+        jax.distributed.initialize()
+
+
+def use_compilation_cache(folder: str | os.PathLike | None = None) -> None:
+    """Keep compiled programs between runs, in the user's own cache folder.
+
+    Called by the command line, never by the library. ``JAX_COMPILATION_CACHE_DIR`` is respected.
+    A cache is trusted input (it holds code), so it must not lie in a folder others can write to.
+    """
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jax.config.update("jax_compilation_cache_dir", str(folder or home / "landscape" / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def available_memory(device: jax.Device | None = None) -> int | None:
+    """Free bytes on the device (host memory for a CPU); None where nothing tells."""
+    device = device or jax.local_devices()[0]
+    if device.platform == "cpu":
+        try:
+            lines = Path("/proc/meminfo").read_text().splitlines()
+            values = dict(line.split(":") for line in lines)
+            return int(values["MemAvailable"].split()[0]) * 1024
+        except (OSError, KeyError, ValueError):
+            return None
+    stats = device.memory_stats() or {}
+    limit, used = stats.get("bytes_limit"), stats.get("bytes_in_use", 0)
+    return None if limit is None else limit - used
+
+
+def required_memory(compiled: Any) -> int | None:
+    """Bytes a compiled program needs beside its arguments; None where the backend does not say."""
+    try:
+        analysis = compiled.memory_analysis()
+        return int(analysis.temp_size_in_bytes + analysis.output_size_in_bytes)
+    except (AttributeError, NotImplementedError, jax.errors.JaxRuntimeError):
+        return None
+
+
+def compile_within_memory(program: Any, *args: Any, what: str, examples: int) -> Any:
+    """Compile a jitted function for its arguments and refuse it if it cannot fit.
+
+    Raises
+    ------
+    RequestError
+        If the program needs more than the device has free, with a batch size that would fit.
+    """
+    compiled = program.lower(*args).compile()
+    needed, free = required_memory(compiled), available_memory()
+    if needed is not None and free is not None and needed > free:
+        fitting = max(1, int(examples * free / needed / 2))
+        raise RequestError(
+            f"batch: the {what} of {examples} examples at a time needs {needed / 2**30:.1f} GiB, "
+            f"{free / 2**30:.1f} GiB are free; use --batch {fitting} or less"
+        )
+    return compiled

@@ -1,0 +1,9 @@
+"""The one exception that means "the request was wrong"."""
+
+
+class RequestError(ValueError):
+    """A request that cannot be carried out, told in one line: what, where, what to do instead.
+
+    The command line prints the message and exits with status 2; library callers see a
+    ``ValueError``.
+    """

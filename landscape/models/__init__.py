@@ -1,0 +1,1 @@
+"""Vision Transformers, MLP-Mixers and ResNets, and the registry of their names."""

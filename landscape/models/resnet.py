@@ -1,0 +1,141 @@
+"""ResNet V1 with GroupNorm and weight-standardised convolutions.
+
+The ResNets of Chen et al. (arXiv:2106.01548): bottleneck units with the activation after the
+addition (He et al., arXiv:1512.03385), the stride on the 3x3, GroupNorm (arXiv:1803.08494) and
+weight standardisation (arXiv:1903.10520) in place of BatchNorm, as in BiT (arXiv:1912.11370).
+Nothing in it depends on the other examples of a batch. Names are those of big_vision:
+`conv_root/kernel`, `gn_root/scale`, `block1/unit1/conv1/kernel`, ..., `head/kernel`.
+"""
+
+import math
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from landscape.models.blocks import ACTIVATIONS, GroupNorm, classifier_head, mean_over_space
+
+
+def standardise(kernel):
+    """Give each output channel of a kernel (h, w, in, out) mean 0 and standard deviation 1."""
+    kernel = kernel - jnp.mean(kernel, axis=(0, 1, 2), keepdims=True)
+    return kernel / (jnp.std(kernel, axis=(0, 1, 2), keepdims=True) + 1e-5)
+
+
+class StdConv(nn.Module):
+    """A square convolution without bias, "SAME" padding, whose kernel is standardised at use."""
+
+    features: int
+    size: int
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x):
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = standardise(self.param("kernel", nn.initializers.lecun_normal(), shape))
+        if self.size == 1:
+            # A matrix product: the same numbers, and quicker to differentiate twice.
+            return x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            (self.stride, self.stride),
+            "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+
+class ResidualUnit(nn.Module):
+    """Bottleneck 1x1, 3x3, 1x1 from C to 4·width channels around a shortcut.
+
+    The last norm's scale starts at 0, so that the branch starts as nothing. The output is sown
+    as "activation".
+    """
+
+    width: int
+    stride: int
+    groups: int
+    activation: str
+
+    @nn.compact
+    def __call__(self, x):
+        def norm(name, channels, **options):
+            return GroupNorm(num_groups=math.gcd(self.groups, channels), name=name, **options)
+
+        act = ACTIVATIONS[self.activation]
+        out = 4 * self.width
+        shortcut = x
+        if x.shape[-1] != out or self.stride != 1:
+            shortcut = StdConv(out, 1, self.stride, name="conv_proj")(x)
+            shortcut = norm("gn_proj", out)(shortcut)
+        y = act(norm("gn1", self.width)(StdConv(self.width, 1, name="conv1")(x)))
+        y = act(norm("gn2", self.width)(StdConv(self.width, 3, self.stride, name="conv2")(y)))
+        y = StdConv(out, 1, name="conv3")(y)
+        y = norm("gn3", out, scale_init=nn.initializers.zeros)(y)
+        y = act(shortcut + y)
+        self.sow("intermediates", "activation", y)
+        return y
+
+
+class Stage(nn.Module):
+    """Units of one width; the first one may halve the resolution."""
+
+    units: int
+    width: int
+    stride: int
+    groups: int
+    activation: str
+
+    @nn.compact
+    def __call__(self, x):
+        for unit in range(self.units):
+            x = ResidualUnit(
+                width=self.width,
+                stride=self.stride if unit == 0 else 1,
+                groups=self.groups,
+                activation=self.activation,
+                name=f"unit{unit + 1}",
+            )(x)
+        return x
+
+
+class ResNet(nn.Module):
+    """Images (B, H, W, C) to logits (B, classes).
+
+    Attributes
+    ----------
+    units : residual units per stage; stage i has bottleneck width `width`·2^i, and every stage
+        but the first halves the resolution.
+    stem : "imagenet" is a 7x7 convolution of stride 2 and a 3x3 max pool of stride 2; "small" is
+        a 3x3 convolution of stride 1, for images of 64 pixels and less.
+    groups : groups of each GroupNorm (their greatest common divisor with the channels).
+    """
+
+    classes: int
+    units: tuple[int, ...]
+    width: int = 64
+    stem: str = "imagenet"
+    groups: int = 32
+    activation: str = "relu"
+    head_init: str = "zeros"
+
+    @nn.compact
+    def __call__(self, images, *, train=False):
+        del train  # neither dropout nor batch statistics: training and evaluation are alike
+        small = self.stem == "small"
+        size, stride = (3, 1) if small else (7, 2)
+        x = StdConv(self.width, size, stride, name="conv_root")(images)
+        x = GroupNorm(num_groups=math.gcd(self.groups, self.width), name="gn_root")(x)
+        x = ACTIVATIONS[self.activation](x)
+        if not small:
+            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding="SAME")
+        for stage, units in enumerate(self.units):
+            x = Stage(
+                units=units,
+                width=self.width * 2**stage,
+                stride=1 if stage == 0 else 2,
+                groups=self.groups,
+                activation=self.activation,
+                name=f"block{stage + 1}",
+            )(x)
+        return classifier_head(self.classes, self.head_init)(mean_over_space(x))

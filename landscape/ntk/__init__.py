@@ -1,0 +1,17 @@
+"""The neural tangent kernel and its condition number."""
+
+from landscape.ntk.condition import (
+    ConditionNumber,
+    condition_number,
+    kernel_eigenvalues,
+    summarise,
+)
+from landscape.ntk.empirical import empirical_ntk
+
+__all__ = [
+    "ConditionNumber",
+    "condition_number",
+    "empirical_ntk",
+    "kernel_eigenvalues",
+    "summarise",
+]

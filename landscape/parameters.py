@@ -1,0 +1,232 @@
+"""Parameter trees: names, selection, blocks, dot products, norms and random trees.
+
+A parameter tree is any pytree of floating arrays (linen, NNX, Equinox, Haiku, plain dicts and
+lists). A leaf is addressed by its name, the path through the tree joined by ``/``:
+``Transformer/encoderblock_0/MlpBlock_0/Dense_0/kernel``, ``layers/0/weight``, ``0``.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from landscape.errors import RequestError
+
+Tree = Any
+
+
+def leaf_names(tree: Tree) -> list[str]:
+    """The name of every leaf, in the order of ``jax.tree.leaves``.
+
+    The ``/value`` that NNX variables add to their path is left out.
+    """
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path in paths]
+    shortened = [name.removesuffix("/value") for name in names]
+    return shortened if len(set(shortened)) == len(shortened) else names
+
+
+def named_leaves(tree: Tree) -> dict[str, Any]:
+    """``{name: leaf}`` in the order of ``jax.tree.leaves``."""
+    return dict(zip(leaf_names(tree), jax.tree.leaves(tree), strict=True))
+
+
+def with_leaves(tree: Tree, leaves: Mapping[str, Any]) -> Tree:
+    """The tree with the leaves named in ``leaves`` replaced."""
+    merged = {**named_leaves(tree), **leaves}
+    return jax.tree.unflatten(jax.tree.structure(tree), list(merged.values()))
+
+
+def size(tree: Tree) -> int:
+    """Number of scalars in the tree."""
+    return sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(tree))
+
+
+def check_floating(tree: Tree) -> None:
+    """Refuse a tree that is empty or has leaves that are not floating arrays.
+
+    Raises
+    ------
+    RequestError
+        Naming the first offending leaf.
+    """
+    leaves = named_leaves(tree)
+    if not leaves:
+        raise RequestError("params: the tree has no leaves; pass the tree of floating arrays")
+    for name, leaf in leaves.items():
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+            raise RequestError(
+                f"params: leaf {name!r} is {dtype or type(leaf).__name__}, not a floating array; "
+                "pass trainable parameters only and close over the rest in the loss"
+            )
+
+
+def check_finite(tree: Tree, what: str = "params") -> None:
+    """Refuse a tree with NaN or infinite values, naming where they are.
+
+    Raises
+    ------
+    RequestError
+        With the first affected leaf, the number of values there and of affected leaves.
+    """
+    counts = {k: int(np.sum(~np.isfinite(_host(v)))) for k, v in named_leaves(tree).items()}
+    bad = {name: count for name, count in counts.items() if count}
+    if bad:
+        first = next(iter(bad))
+        raise RequestError(
+            f"{what}: {bad[first]} non-finite values in {first!r} ({len(bad)} of {len(counts)} "
+            "arrays affected); use a checkpoint from before the divergence"
+        )
+
+
+def content_hash(tree: Tree) -> str:
+    """Hex digest (16 characters) of names, shapes, dtypes and values."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, leaf in named_leaves(tree).items():
+        array = np.ascontiguousarray(_raw(leaf))
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _raw(leaf) -> np.ndarray:
+    return np.asarray(jax.device_get(leaf))
+
+
+def _host(leaf) -> np.ndarray:
+    """A leaf on the host in float64 (bfloat16 included)."""
+    return _raw(leaf).astype(np.float64)
+
+
+# --- arithmetic on trees --------------------------------------------------------------------------
+
+
+def _wide(leaf):
+    """At least float32, the precision in which dots and norms are accumulated."""
+    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+
+
+def dot(a: Tree, b: Tree) -> jax.Array:
+    """Inner product of two trees of equal structure, accumulated in float32 or better."""
+    products = [
+        jnp.vdot(_wide(x), _wide(y), precision="highest")
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    ]
+    return sum(products[1:], products[0])
+
+
+def norm(tree: Tree) -> jax.Array:
+    """Euclidean norm of the whole tree."""
+    return jnp.sqrt(dot(tree, tree))
+
+
+def add_scaled(a: Tree, scale: jax.Array | float, b: Tree) -> Tree:
+    """``a + scale * b`` leaf by leaf, in the dtype of ``a``."""
+    return jax.tree.map(lambda x, y: x + (jnp.asarray(scale, x.dtype) * y.astype(x.dtype)), a, b)
+
+
+def scaled(tree: Tree, scale: jax.Array | float) -> Tree:
+    """``scale * tree`` leaf by leaf, in the dtype of each leaf."""
+    return jax.tree.map(lambda x: x * jnp.asarray(scale, x.dtype), tree)
+
+
+def gaussian(key: jax.Array, like: Tree) -> Tree:
+    """A tree of independent standard normal values, shaped like ``like``, float32 or better.
+
+    Every leaf draws from ``fold_in(key, position)``, so the values do not depend on sharding.
+    """
+    leaves, structure = jax.tree.flatten(like)
+    draws = [
+        jax.random.normal(
+            jax.random.fold_in(key, position), leaf.shape, jnp.promote_types(leaf.dtype, "float32")
+        )
+        for position, leaf in enumerate(leaves)
+    ]
+    return jax.tree.unflatten(structure, draws)
+
+
+# --- blocks ---------------------------------------------------------------------------------------
+
+# Names as the published ViT, MLP-Mixer and BiT checkpoints have them; every component takes the
+# normalisation layer in front of it. The first pattern that matches decides.
+_COMPONENTS = (
+    (r"^(embedding|stem|conv_root|gn_root|cls|pos_embedding|Transformer/posembed_input)(/|$)",
+     "embedding"),
+    (r"^Transformer/(encoderblock_\d+)/(LayerNorm_0|MultiHeadDotProductAttention_\d+)/",
+     r"\1/attention"),
+    (r"^Transformer/(encoderblock_\d+)/(LayerNorm_\d+|MlpBlock_\d+)/", r"\1/mlp"),
+    (r"^(MixerBlock_\d+)/(LayerNorm_0|token_mixing)/", r"\1/token_mlp"),
+    (r"^(MixerBlock_\d+)/(LayerNorm_1|channel_mixing)/", r"\1/channel_mlp"),
+    (r"^(block\d+/unit\d+)/", r"\1"),
+    (r"^(Transformer/encoder_norm|pre_head_layer_norm|pre_logits|head)(/|$)", "head"),
+)  # fmt: skip
+
+
+def _component(name: str) -> str:
+    for pattern, label in _COMPONENTS:
+        match = re.match(pattern, name)
+        if match:
+            return match.expand(label)
+    return name.rpartition("/")[0] or name  # other people's models: one block per layer
+
+
+def _layer(name: str) -> str:
+    return name.rpartition("/")[0] or name
+
+
+PARTITIONS: dict[str, Callable[[str], str]] = {
+    "components": _component,
+    "layers": _layer,
+    "tensors": lambda name: name,
+}
+
+
+def blocks(tree: Tree, scheme: str | Mapping[str, str] = "components") -> dict[str, list[str]]:
+    """Named blocks of a tree: ``{block: [leaf names]}``.
+
+    Parameters
+    ----------
+    tree
+        The parameters.
+    scheme
+        ``"components"`` (embedding, every block's attention or token MLP, every block's MLP or
+        channel MLP, every residual unit, head; layers where the names are not known),
+        ``"layers"`` (all leaves below one module), ``"tensors"`` (every leaf), or a mapping from
+        block names to regular expressions that are searched in the leaf names.
+
+    Raises
+    ------
+    RequestError
+        For an unknown scheme, and for a pattern that matches no leaf.
+    """
+    names = leaf_names(tree)
+    if isinstance(scheme, str):
+        if scheme not in PARTITIONS:
+            raise RequestError(f"blocks: {scheme!r} is none of {', '.join(PARTITIONS)}")
+        grouped: dict[str, list[str]] = {}
+        for name in names:
+            grouped.setdefault(PARTITIONS[scheme](name), []).append(name)
+        return _in_network_order(grouped)
+    chosen = {label: [n for n in names if re.search(p, n)] for label, p in scheme.items()}
+    for label, members in chosen.items():
+        if not members:
+            raise RequestError(
+                f"blocks: {scheme[label]!r} ({label}) matches no parameter; "
+                f"there are {len(names)}, the first is {names[0]!r}"
+            )
+    return chosen
+
+
+def _in_network_order(grouped: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Embedding first, head last, numbers by value (block 10 after block 9)."""
+
+    def rank(label: str):
+        place = {"embedding": 0, "head": 2}.get(label, 1)
+        return place, [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", label)]
+
+    return {label: grouped[label] for label in sorted(grouped, key=rank)}

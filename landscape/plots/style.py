@@ -1,0 +1,105 @@
+"""One place for the colours, line styles, sizes and plain dressing of every picture.
+
+Figures are made with the object-oriented interface, never with pyplot, so that no global state of
+matplotlib is touched. Hues are Okabe and Ito's, which people with every common form of colour
+blindness can tell apart; plain and SAM training share a hue and differ in dash and fill.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import matplotlib.colors as colors
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLUMN = 3.4  # inches, one column of a two-column paper
+PAGE = 7.0  # inches, the whole width of the text
+SMALL, NORMAL = 7.0, 8.0  # points
+INK, MUTED, FAINT = "#1a1a1a", "#595959", "#d9d9d9"
+HEIGHTS = "viridis"  # perceptually uniform, readable in grey
+HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+SAM = "-SAM"  # a label that holds this belongs to the label without it
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one run is drawn: its hue, dash, marker and whether areas are filled or only tinted."""
+
+    hue: str
+    dash: str
+    marker: str
+    sam: bool
+
+    @property
+    def fill(self) -> str:
+        """The hue for plain training, a light tint of it for SAM."""
+        if not self.sam:
+            return self.hue
+        red, green, blue = colors.to_rgb(self.hue)
+        return colors.to_hex(tuple(0.35 * part + 0.65 for part in (red, green, blue)))
+
+
+def base(label: str) -> str:
+    """The label of the plainly trained partner: ``"ViT-B/16-SAM"`` gives ``"ViT-B/16"``."""
+    return label.replace(SAM, "")
+
+
+def looks(labels: Iterable[str]) -> dict[str, Look]:
+    """A :class:`Look` per label; labels that differ only by ``-SAM`` share hue and marker."""
+    labels = list(labels)
+    families = list(dict.fromkeys(map(base, labels)))
+    found = {}
+    for label in labels:
+        place = families.index(base(label))
+        sam = SAM in label
+        found[label] = Look(
+            HUES[place % len(HUES)], "--" if sam else "-", MARKERS[place % len(MARKERS)], sam
+        )
+    return found
+
+
+def figure(width: float = COLUMN, height: float = 2.4, *, constrained: bool = True) -> Figure:
+    """An empty white figure of the given size in inches."""
+    layout = "constrained" if constrained else None
+    return Figure(figsize=(width, height), dpi=200, facecolor="white", layout=layout)
+
+
+def dressed(ax: Axes | None, *, grid: str = "both") -> Axes:
+    """The axes, or new ones in a new figure, with thin spines, small ticks and a faint grid."""
+    ax = figure().add_subplot() if ax is None else ax
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set(color=MUTED, linewidth=0.6)
+    ax.tick_params(labelsize=SMALL, color=MUTED, labelcolor=INK, width=0.6, length=2.5)
+    ax.tick_params(which="minor", width=0.4, length=1.5, color=MUTED)
+    ax.grid(visible=True, axis=grid, color=FAINT, linewidth=0.4)
+    ax.set_axisbelow(True)
+    return ax
+
+
+def titled(ax: Axes, title: str | None) -> None:
+    """A small title above the axes, if there is one."""
+    if title:
+        ax.set_title(title, fontsize=NORMAL, color=INK)
+
+
+def note_below(ax: Axes, text: str, points: float = 4) -> None:
+    """A muted line centred below the axes, if there is one."""
+    if text:
+        ax.annotate(text, (0.5, 0.0), (0, -points), xycoords="axes fraction",
+                    textcoords="offset points", ha="center", va="top", fontsize=SMALL,
+                    color=MUTED, annotation_clip=False)  # fmt: skip
+
+
+def legend(ax: Axes, **options) -> None:
+    """A legend without a frame, if anything is labelled."""
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(fontsize=SMALL, frameon=False, handlelength=2.4, labelcolor=INK, **options)
+
+
+def unavailable(ax: Axes, text: str) -> None:
+    """Say in the middle of empty axes why there is nothing to see."""
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=SMALL,
+            color=MUTED)  # fmt: skip

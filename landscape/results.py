@@ -1,0 +1,269 @@
+"""Crash-safe HDF5 result files: provenance, resume, reading.
+
+A file is complete from its first moment: every dataset exists, filled with NaN, and a ``done``
+mask says which entries hold values. It is made in a temporary file that is moved into place. A
+value is written and flushed before its mark is, so a file of a killed process never claims what it
+does not hold. ``libver=("earliest", "v108")`` is pinned because files of newer versions carry a
+consistency flag that SIGKILL leaves set and that keeps them from being opened again.
+"""
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from landscape.errors import RequestError
+
+SCHEMA = 1
+_LIBVER = ("earliest", "v108")
+
+
+def provenance(**more: Any) -> dict[str, Any]:
+    """Who made a number: command, versions, device, plus what is passed in ``more``.
+
+    The machine's folders are left out of the command, so that files can be handed on.
+    """
+    import importlib.metadata as metadata
+
+    import jax
+
+    packages = ("jax", "jaxlib", "flax", "numpy", "scipy", "h5py")
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    device = jax.devices()[0]
+    return {
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "versions": versions,
+        "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
+        "x64": bool(jax.config.jax_enable_x64),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **more,
+    }
+
+
+@dataclass(frozen=True)
+class Field:
+    """A dataset of a result file: its shape, dtype and the names of its axes.
+
+    ``dims`` names a coordinate dataset per axis; those become HDF5 dimension scales.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "f8"
+    dims: tuple[str, ...] = ()
+
+
+class ResultFile:
+    """One analysis in one HDF5 file, written entry by entry.
+
+    Parameters
+    ----------
+    path
+        The file; folders are made.
+    kind
+        The analysis: ``"hessian"``, ``"surface"``, ``"ntk"``, ``"neurons"``.
+    request
+        What was asked for (JSON-able). A file made for another request is refused.
+    fields
+        Datasets that are filled entry by entry.
+    done
+        Shape of the mask: every entry of it stands for the same leading indices of each field.
+    constants
+        Datasets known at the start (coordinates, directions, names), by path.
+    origin
+        Provenance, from :func:`provenance`.
+
+    Raises
+    ------
+    RequestError
+        If the file exists and is not a result file, is damaged, is open elsewhere, or was made for
+        a different request (the difference is named).
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        kind: str,
+        *,
+        request: Mapping[str, Any],
+        fields: Mapping[str, Field],
+        done: tuple[int, ...],
+        constants: Mapping[str, Any] | None = None,
+        origin: Mapping[str, Any] | None = None,
+    ):
+        self.path = Path(path)
+        self.resumed = self.path.exists()
+        request = json.loads(json.dumps({"kind": kind, "schema": SCHEMA, **request}))
+        if self.resumed:
+            _refuse_other_request(self.path, request)
+        else:
+            _create(self.path, kind, request, fields, done, constants or {}, origin or {})
+        self._file = _open(self.path, "r+")
+
+    @property
+    def done(self) -> np.ndarray:
+        """The boolean mask of finished entries."""
+        return self._file["done"][...].astype(bool)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._file[name][...]
+
+    def write(self, index: int | tuple[int, ...], **values: Any) -> None:
+        """Store the values of one entry, then mark it as done."""
+        for name, value in values.items():
+            self._file[name][index] = value
+        self._file.flush()
+        self._file["done"][index] = 1
+        self._file.flush()
+
+    def annotate(self, **attributes: Any) -> None:
+        """Store attributes that are known only at the end."""
+        for name, value in attributes.items():
+            self._file.attrs[name] = _attribute(value)
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A result file read into memory: attributes, datasets by path, the ``done`` mask."""
+
+    path: Path
+    attributes: dict[str, Any]
+    data: dict[str, np.ndarray]
+
+    @property
+    def kind(self) -> str:
+        return self.attributes["kind"]
+
+    @property
+    def complete(self) -> bool:
+        return bool(np.all(self.data["done"]))
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.data[name]
+
+    def group(self, prefix: str) -> dict[str, np.ndarray]:
+        """The datasets below ``prefix/``, by the rest of their path."""
+        start = prefix.rstrip("/") + "/"
+        return {k.removeprefix(start): v for k, v in self.data.items() if k.startswith(start)}
+
+
+def read(path: str | os.PathLike, kind: str | None = None) -> Stored:
+    """Read a result file whole, also one that is being written.
+
+    Raises
+    ------
+    RequestError
+        If it is missing, damaged, not a result file, or of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise RequestError(f"result: no file {path}; run the analysis that writes it first")
+    with _open(path, "r", locking=False) as file:
+        data: dict[str, np.ndarray] = {}
+
+        def visit(name, item):
+            if isinstance(item, h5py.Dataset):
+                text = h5py.check_string_dtype(item.dtype)
+                data[name] = item.asstr()[...] if text else item[...]
+
+        file.visititems(visit)
+        attributes = {name: _value(value) for name, value in file.attrs.items()}
+    if kind is not None and attributes["kind"] != kind:
+        raise RequestError(f"result: {path} holds {attributes['kind']!r}, not {kind!r}")
+    return Stored(path, attributes, data)
+
+
+def _open(path: Path, mode: str, locking="best-effort") -> h5py.File:
+    try:
+        file = h5py.File(path, mode, libver=_LIBVER, locking=locking)
+    except BlockingIOError as error:
+        raise RequestError(
+            f"result: {path} is being written by another process; wait for it or use another --out"
+        ) from error
+    except OSError as error:
+        raise RequestError(
+            f"result: {path} is not a readable HDF5 file; move it away and run again"
+        ) from error
+    if "kind" not in file.attrs or "done" not in file:
+        file.close()
+        raise RequestError(f"result: {path} was not written by landscape; use another --out")
+    return file
+
+
+def _refuse_other_request(path: Path, request: dict) -> None:
+    with _open(path, "r") as file:
+        found = json.loads(file.attrs["request"])
+    for name in sorted(found.keys() | request.keys()):
+        if found.get(name) != request.get(name):
+            raise RequestError(
+                f"result: {path} was made with {name}={_short(found.get(name))}, this request has "
+                f"{name}={_short(request.get(name))}; use another --out or move the file away"
+            )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _create(path: Path, kind, request, fields, done, constants, origin) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with h5py.File(temporary, "w", libver=_LIBVER) as file:
+            file.attrs["kind"] = kind
+            file.attrs["schema"] = SCHEMA
+            file.attrs["request"] = json.dumps(request)
+            for name, value in origin.items():
+                file.attrs[name] = _attribute(value)
+            for name, value in constants.items():
+                array = np.asarray(value)
+                if array.dtype.kind in "UO":
+                    file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
+                else:
+                    file.create_dataset(name, data=array)
+            for name, field in fields.items():
+                fill = np.nan if np.dtype(field.dtype).kind == "f" else 0
+                file.create_dataset(name, field.shape, field.dtype, fillvalue=fill)
+            file.create_dataset("done", done, "u1", fillvalue=0)
+            for name, field in fields.items():
+                for axis, coordinate in enumerate(field.dims):
+                    if not file[coordinate].is_scale:
+                        file[coordinate].make_scale(coordinate)
+                    file[name].dims[axis].attach_scale(file[coordinate])
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _attribute(value: Any) -> Any:
+    """Strings, numbers and booleans as they are, everything else as JSON."""
+    return value if isinstance(value, str | int | float | bool) else json.dumps(value)
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, str) and value[:1] in "[{":
+        return json.loads(value)
+    return value.item() if isinstance(value, np.generic) else value

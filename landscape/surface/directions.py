@@ -1,0 +1,149 @@
+"""Random directions in parameter space and their normalisation, for Flax layouts.
+
+Normalisation gives every filter of the direction the norm of the same filter of the weights, so
+that surfaces of networks with differently scaled weights can be compared. What a filter is depends
+on the kind of parameter and is decided by its name: ranks mislead, since Flax attention biases are
+two-dimensional.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from landscape import parameters
+from landscape.errors import RequestError
+from landscape.parameters import Tree
+
+Normalization = Literal["filter", "layer", "weight", "none"]
+
+# Biases and the scales and offsets of normalisation layers, in linen, NNX, Equinox and Haiku.
+_IGNORED = re.compile(r"(^|/)(bias|b|scale|offset|gamma|beta)$")
+# Attention kernels of shape (D, heads, D/head): a neuron is one (head, dimension) pair.
+_ATTENTION = re.compile(r"(^|/)(query|key|value)/kernel$")
+# Position embeddings and class tokens: one filter each, as Li et al.'s code treats them.
+_WHOLE = re.compile(r"(^|/)(pos_embedding|posemb|pos_embed|cls|cls_token|probe)$")
+
+
+def is_ignored(name: str, leaf: jax.Array) -> bool:
+    """Whether a leaf is a bias or belongs to a normalisation layer, by its name.
+
+    A one-dimensional ``weight`` is the scale of an Equinox normalisation layer.
+    """
+    return bool(_IGNORED.search(name)) or (name.split("/")[-1] == "weight" and leaf.ndim == 1)
+
+
+def filter_axes(name: str, leaf: jax.Array) -> tuple[int, ...]:
+    """The axes over which the norm of one filter is taken.
+
+    ======================================  =======================  =============
+    parameter                               shape                    axes
+    ======================================  =======================  =============
+    dense kernel                            (in, out)                0
+    convolution kernel                      (h, w, in, out)          0, 1, 2
+    query, key, value kernel                (D, heads, D/heads)      0
+    attention output kernel                 (heads, D/heads, D)      0, 1
+    Equinox ``weight``                      (out, in, ...)           all but the first
+    position embedding, class token, 1-D    any                      all
+    ======================================  =======================  =============
+
+    The last axis counts the filters of a Flax kernel, the first one those of a PyTorch tensor: the
+    two give the same filters (Li et al., arXiv:1712.09913, Section 4).
+    """
+    every = tuple(range(leaf.ndim))
+    if leaf.ndim <= 1 or _WHOLE.search(name):
+        return every
+    if _ATTENTION.search(name):
+        return (0,)
+    return every[1:] if name.split("/")[-1] == "weight" else every[:-1]
+
+
+def random_direction(
+    params: Tree,
+    seed: int | jax.Array,
+    *,
+    normalization: Normalization = "filter",
+    ignore: str | None = None,
+    axes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Tree:
+    """A Gaussian direction, normalised against the parameters.
+
+    Parameters
+    ----------
+    params
+        The parameters; the direction has their structure, shapes and dtypes.
+    seed
+        A seed or a JAX key.
+    normalization
+        ``"filter"``: every filter gets its weights' norm (Li et al.); ``"layer"``: every leaf
+        does; ``"weight"``: every entry is multiplied by the magnitude of its weight; ``"none"``.
+    ignore
+        Regular expression of leaves that stay zero. By default biases and normalisation
+        parameters, by name.
+    axes
+        ``{regular expression: axes}`` for layouts of your own; the first match decides.
+
+    Returns
+    -------
+    Tree
+        The direction. With filter or layer normalisation its norm is that of the leaves that are
+        not ignored.
+
+    Raises
+    ------
+    RequestError
+        For an unknown normalisation, or if every leaf is ignored.
+
+    References
+    ----------
+    Li, Xu, Taylor, Studer, Goldstein, Visualizing the loss landscape of neural nets,
+    arXiv:1712.09913.
+    """
+    if normalization not in ("filter", "layer", "weight", "none"):
+        raise RequestError(
+            f"normalization: {normalization!r} is none of filter, layer, weight, none"
+        )
+    key = jax.random.key(seed) if isinstance(seed, int) else seed
+    direction = parameters.named_leaves(parameters.gaussian(key, params))
+    used = False
+    for name, weights in parameters.named_leaves(params).items():
+        ignored = re.search(ignore, name) if ignore is not None else is_ignored(name, weights)
+        used |= not ignored
+        direction[name] = (
+            jnp.zeros_like(weights)
+            if ignored
+            else _normalised(direction[name], weights, normalization, _axes(name, weights, axes))
+        )
+    if not used:
+        raise RequestError(
+            "ignore: every parameter is ignored (a bias or normalisation parameter by its name); "
+            "pass ignore='^$' to perturb all"
+        )
+    return parameters.with_leaves(params, direction)
+
+
+def _axes(name: str, leaf: jax.Array, own: Mapping[str, tuple[int, ...]] | None) -> tuple[int, ...]:
+    for pattern, chosen in (own or {}).items():
+        if re.search(pattern, name):
+            return tuple(chosen)
+    return filter_axes(name, leaf)
+
+
+def _normalised(draw: jax.Array, weights: jax.Array, rule: Normalization, axes: tuple[int, ...]):
+    weights = weights.astype(draw.dtype)
+    if rule == "weight":
+        draw = draw * jnp.abs(weights)
+    elif rule != "none":
+        axes = axes if rule == "filter" else tuple(range(weights.ndim))
+        # Only a filter of zeros has a zero draw norm in its way, and it stays zero.
+        length = jnp.sqrt(jnp.sum(draw**2, axes, keepdims=True))
+        wanted = jnp.sqrt(jnp.sum(weights**2, axes, keepdims=True))
+        draw = draw * (wanted / jnp.where(length > 0, length, jnp.ones_like(length)))
+    return draw.astype(weights.dtype)
+
+
+def cosine(a: Tree, b: Tree) -> float:
+    """Cosine of the angle between two directions; in high dimensions near zero for random ones."""
+    return float(parameters.dot(a, b) / (parameters.norm(a) * parameters.norm(b)))

@@ -1,0 +1,1 @@
+"""Training of the networks to compare, with and without sharpness-aware minimisation."""

@@ -1,0 +1,271 @@
+"""The training loop: one function, to be read from top to bottom.
+
+A run folder holds ``config.json`` (everything needed to build model and data again),
+``metrics.jsonl`` (a line per step) and ``checkpoints/<step>/``. Kill the process at any moment:
+the same call goes on from the last checkpoint and ends with the same weights, bit for bit.
+"""
+
+import importlib.metadata
+import json
+import platform
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh, SingleDeviceSharding
+from tqdm import tqdm
+
+from landscape.checkpoints import native
+from landscape.data import Data, load
+from landscape.data.loader import TrainingOrder
+from landscape.data.preprocessing import preprocess
+from landscape.devices import place, replicated
+from landscape.errors import RequestError
+from landscape.models import registry
+from landscape.parameters import norm
+from landscape.training import optimizers
+from landscape.training.config import TrainConfig, as_dict, differences
+from landscape.training.evaluate import evaluate
+from landscape.training.losses import get_loss
+from landscape.training.metrics import MetricLog, read
+from landscape.training.sam import divide, sam_gradient
+
+SCHEMA = 1
+EVALUATED = 10_000  # training examples (evenly spaced) on which the training accuracy is measured
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run.
+
+    Attributes
+    ----------
+    folder
+        The run folder.
+    step
+        Training steps done.
+    metrics
+        The last line of ``metrics.jsonl``; with ``test_loss`` and ``test_accuracy`` if the data
+        has a test split.
+    resumed_from
+        The step this call went on from; 0 for a new run, ``step`` if there was nothing to do.
+    """
+
+    folder: Path
+    step: int
+    metrics: dict[str, float]
+    resumed_from: int
+
+
+def train(
+    config: TrainConfig,
+    folder: str | Path,
+    *,
+    mesh: Mesh | None = None,
+    progress: bool = True,
+) -> TrainResult:
+    """Train a network, or go on with its training.
+
+    Parameters
+    ----------
+    config
+        What to train.
+    folder
+        The run folder, made if needed. A finished run returns at once; an interrupted one is
+        resumed.
+    mesh
+        Devices to divide each batch among; the result is the same up to rounding.
+    progress
+        Show a bar with the time left on standard error.
+
+    Raises
+    ------
+    RequestError
+        If the configuration cannot be carried out, the folder holds a run with another one, or
+        training diverges (the last checkpoint stays).
+    """
+    folder = Path(folder)
+
+    # ---- The run folder: new, interrupted or finished ----------------------------------------
+    stored = _stored_config(folder)
+    done = native.steps(folder)[-1:] if stored else []
+    start = done[0] if done else 0
+    if stored:
+        _refuse_other(folder, as_dict(config), stored["training"])
+        if start == stored["steps"]:
+            return TrainResult(folder, start, read(folder / native.METRICS)[-1], start)
+
+    # ---- Data and model ----------------------------------------------------------------------
+    data = load(
+        config.data, holdout=config.holdout, seed=config.seed, image_size=config.image_size
+    )
+    order = TrainingOrder(len(data.train), config.batch_size, config.seed)
+    model = registry.build(
+        config.model,
+        classes=data.classes,
+        image_shape=data.image_shape,
+        activation=config.activation,
+        dropout=config.dropout,
+        stochastic_depth=config.stochastic_depth,
+    )
+    steps = config.steps(len(data.train))
+    inputs, loss = preprocess(config.preprocessing), get_loss(config.loss)
+
+    def losses(params, batch, key):
+        return loss(model.apply(params, inputs(batch["images"]), key=key), batch["labels"])
+
+    # ---- Gradient and optimiser --------------------------------------------------------------
+    divide(config.batch_size, config.rho, config.group, mesh)  # refused before anything is written
+    gradient_of = sam_gradient(losses, rho=config.rho, group=config.group, mesh=mesh)
+    learning_rate = optimizers.schedule(
+        config.learning_rate, steps, config.warmup_steps, config.decay
+    )
+    optimizer = optimizers.optimizer(
+        config.optimizer, learning_rate, weight_decay=config.weight_decay, clip=config.clip
+    )
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def update(params, state, gradient, step):
+        updates, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        measured = {
+            "learning_rate": learning_rate(step),
+            "gradient_norm": norm(gradient),
+            "parameter_norm": norm(params),
+        }
+        return params, state, measured
+
+    # ---- Initial or restored weights ---------------------------------------------------------
+    described = _description(config, data, model, steps)
+    if stored:
+        _refuse_other(folder, described["data"], stored["data"])
+    first_process = jax.process_index() == 0
+    if first_process and not stored:
+        _write_config(folder, described)
+
+    init_key, run_key = (jax.random.fold_in(jax.random.key(config.seed), i) for i in range(2))
+    where = SingleDeviceSharding(jax.local_devices()[0]) if mesh is None else replicated(mesh)
+    test, train_part = data.test, data.train.thinned(EVALUATED)
+    bar = tqdm(total=steps, initial=start, disable=not (progress and first_process), unit="step")
+    metrics_path = folder / native.METRICS if first_process else None
+    with (
+        native.Writer(folder, config.keep) as checkpoints,
+        MetricLog(metrics_path, start) as log,
+        bar,
+    ):
+        if start:
+            abstract = model.abstract()
+            abstract = (abstract, jax.eval_shape(optimizer.init, abstract))
+            abstract = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), abstract
+            )
+            params, state = checkpoints.restore(start, *abstract)
+        else:
+            params = place(jax.device_get(model.init(init_key)), where)
+            state = jax.jit(optimizer.init, out_shardings=where)(params)
+
+        # ---- Steps -----------------------------------------------------------------------------
+        for step in range(start, steps):
+            chosen = order.indices(step)
+            batch = {"images": data.train.images[chosen], "labels": data.train.labels[chosen]}
+            train_loss, gradient = gradient_of(params, batch, run_key, step)
+            params, state, measured = update(params, state, gradient, np.int32(step))
+            done = step + 1
+
+            if done == steps or (config.evaluate_every and done % config.evaluate_every == 0):
+                for name, split in (("train", train_part), ("test", test)):
+                    if split is None:
+                        continue
+                    found = evaluate(
+                        model.apply,
+                        params,
+                        split,
+                        config.preprocessing,
+                        config.batch_size,
+                        loss=config.loss,
+                        mesh=mesh,
+                    )
+                    measured[f"{name}_accuracy"] = found["accuracy"]
+                    if name == "test":
+                        measured["test_loss"] = found["loss"]
+            epoch = done * config.batch_size / len(data.train)
+            log.add(step=done, epoch=epoch, train_loss=train_loss, **measured)
+
+            if done == steps or done % config.checkpoint_every == 0:
+                log.flush()  # first: a checkpoint is of finite weights, and has its metrics
+                checkpoints.save(done, params, state)
+            bar.update()
+            if log.last:
+                bar.set_postfix(loss=f"{log.last['train_loss']:.3g}", refresh=False)
+
+    return TrainResult(folder, steps, log.last, start)
+
+
+def _stored_config(folder: Path) -> dict[str, Any] | None:
+    """The configuration of an existing run; None for a new or empty folder."""
+    if folder.exists() and not folder.is_dir():
+        raise RequestError(f"out: {folder} is a file; name a folder")
+    stored = native.read_config(folder)
+    if stored is None and folder.is_dir():
+        others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+        if others:
+            raise RequestError(
+                f"out: {folder} holds {others[0]!r} and is no run folder; name a new folder"
+            )
+    return stored
+
+
+def _refuse_other(folder: Path, asked: dict[str, Any], found: dict[str, Any]) -> None:
+    differing = differences(json.loads(json.dumps(asked)), found)
+    if differing:
+        raise RequestError(
+            f"out: {folder} holds a run with other settings: {', '.join(differing)}; "
+            "name a new folder or use the same settings"
+        )
+
+
+def _description(config: TrainConfig, data: Data, model: Any, steps: int) -> dict[str, Any]:
+    """The content of ``config.json``."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+    test = data.test
+    return {
+        "schema": SCHEMA,
+        "steps": steps,
+        "model": {
+            "name": config.model,
+            "classes": model.classes,
+            "image_shape": list(model.image_shape),
+            "activation": config.activation,
+            "dropout": config.dropout,
+            "stochastic_depth": config.stochastic_depth,
+        },
+        "data": {
+            "reference": config.data,
+            "holdout": config.holdout,
+            "seed": config.seed,
+            "image_size": config.image_size,
+            "class_names": None if data.class_names is None else list(data.class_names),
+            "train_examples": len(data.train),
+            "train_hash": data.train.hash,
+            "test_examples": None if test is None else len(test),
+            "test_hash": None if test is None else test.hash,
+        },
+        "preprocessing": config.preprocessing,
+        "training": as_dict(config),
+        "versions": {
+            "python": platform.python_version(),
+            **{package: importlib.metadata.version(package) for package in packages},
+        },
+    }
+
+
+def _write_config(folder: Path, content: dict[str, Any]) -> None:
+    """Write ``config.json`` in one go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{native.CONFIG}.partial"
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(folder / native.CONFIG)
