@@ -7,7 +7,6 @@ at the end of the pass.
 """
 
 import copy
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +14,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from landscape import parameters
 from landscape.batches import MicroBatch, MicroBatches
-from landscape.devices import DATA_AXIS, compile_within_memory, place, replicated, split
+from landscape.devices import place, replicated
 from landscape.errors import RequestError
 from landscape.parameters import Tree
+from landscape.passes import Assembly, ById, Step, mean_over_devices, sum_over_devices
 
 Loss = Callable[[Tree, Any], jax.Array]
 
@@ -108,8 +108,8 @@ class Objective:
         parameters.check_finite(params)
         self.mesh = mesh
         self.l2 = float(l2)
-        self._loss = _ById(loss)
-        self._metrics = _ById(metrics)
+        self._loss = ById(loss)
+        self._metrics = ById(metrics)
         self._record = dict(record or {})
         self._data = MicroBatches(batches, mesh)
         self._state = {"checked": False}  # shared with the blocks made from this objective
@@ -120,7 +120,7 @@ class Objective:
         self.params = params
         self._frozen: dict[str, jax.Array] = {}
         names = tuple(parameters.leaf_names(params))
-        self._assembly = _Assembly(jax.tree.structure(params), names, whole=True)
+        self._assembly = Assembly(jax.tree.structure(params), names, whole=True)
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -163,13 +163,12 @@ class Objective:
         leaves = parameters.named_leaves(whole)
         unknown = [name for name in names if name not in leaves]
         if unknown or not names:
-            raise RequestError(
-                f"block: no parameter {unknown[:1] or names}; see leaf_names(params)"
-            )
+            found = repr(unknown[0]) if unknown else "in an empty list"
+            raise RequestError(f"block: no parameter {found}; see parameters.leaf_names(params)")
         part = copy.copy(self)
         part.params = {name: leaves[name] for name in names}
         part._frozen = {name: leaf for name, leaf in leaves.items() if name not in part.params}
-        part._assembly = _Assembly(self._assembly.structure, self._assembly.names, whole=False)
+        part._assembly = Assembly(self._assembly.structure, self._assembly.names, whole=False)
         return part
 
     # --- evaluations ------------------------------------------------------------------------------
@@ -244,23 +243,22 @@ class Objective:
         return means
 
     def _totals(self, params: Tree, data: Iterable[MicroBatch]) -> dict[str, float]:
-        sums = _total(self.mesh)(self._accumulate("loss", params, None, data))
+        sums = sum_over_devices(self.mesh)(self._accumulate("loss", params, None, data))
         return {name: float(total) for name, total in sums.items()}
 
     def _accumulate(self, kind: str, params: Tree, vector: Tree | None, data: Iterable) -> Tree:
         """Sum of a step's contributions over ``data``; with a mesh, one partial sum per device."""
-        step, zeros = _step(kind, self._loss, self._metrics, self._assembly, self.mesh)
-        arguments = (params, self._frozen, vector)
+        step = Step(kind, self._loss, self._metrics, self._assembly, self.mesh)
         sums = None
         for micro in data:
-            if sums is None:
-                sums = zeros(*arguments, micro.batch, micro.mask)
-            inputs = (sums, *arguments, micro.batch, micro.mask)
-            sums = _program(step, inputs, kind, micro.size)(*inputs)
+            program = step.program(params, self._frozen, vector, micro)
+            sums = program.zeros() if sums is None else sums
+            sums = program(sums, params, self._frozen, vector, micro.batch, micro.mask)
         return sums
 
     def _finish(self, sums: Tree, l2_direction: Tree) -> Tree:
-        return _mean(self.mesh)(sums, l2_direction, 1.0 / self._data.examples, self.l2)
+        weight = 1.0 / self._data.examples
+        return mean_over_devices(self.mesh)(sums, l2_direction, weight, self.l2)
 
     # --- the check --------------------------------------------------------------------------------
 
@@ -318,168 +316,3 @@ def _check_like(vector: Tree, params: Tree) -> None:
     ):
         if np.shape(v) != np.shape(p):
             raise RequestError(f"vector: {name!r} has shape {np.shape(v)}, params {np.shape(p)}")
-
-
-# --- compiled steps -------------------------------------------------------------------------------
-
-
-class _ById:
-    """Makes any object hashable by identity, so that steps can be cached for it."""
-
-    def __init__(self, value: Any):
-        self.value = value
-
-    def __hash__(self):
-        return id(self.value)
-
-    def __eq__(self, other):
-        return isinstance(other, _ById) and self.value is other.value
-
-
-@dataclass(frozen=True)
-class _Assembly:
-    """How the whole tree is put together from what is differentiated and what is fixed."""
-
-    structure: Any
-    names: tuple[str, ...]
-    whole: bool
-
-    def merge(self, free: Tree, frozen: dict[str, jax.Array]) -> Tree:
-        if self.whole:
-            return free
-        leaves = {**frozen, **free}
-        return jax.tree.unflatten(self.structure, [leaves[name] for name in self.names])
-
-
-@functools.lru_cache(maxsize=256)
-def _step(kind: str, loss: _ById, metrics: _ById, assembly: _Assembly, mesh: Mesh | None):
-    """``(step, zeros)``: add one micro-batch to the donated sums; make the sums.
-
-    Cached by identity of the loss, so that several checkpoints of one model share programs.
-    """
-
-    def contribution(free, frozen, vector, batch, mask):
-        def masked(losses):
-            if jnp.shape(losses) != mask.shape:
-                raise RequestError(
-                    f"loss: must return per-example losses of shape {mask.shape}, got "
-                    f"{jnp.shape(losses)}; do not average over the batch"
-                )
-            losses = losses.astype(jnp.promote_types(losses.dtype, jnp.float32))
-            return jnp.sum(jnp.where(mask, losses, jnp.zeros_like(losses)))
-
-        def total(free):
-            return masked(loss.value(assembly.merge(free, frozen), batch))
-
-        if kind == "loss":
-            params = assembly.merge(free, frozen)
-            extra = metrics.value(params, batch) if metrics.value else {}
-            return {"loss": total(free)} | {name: masked(value) for name, value in extra.items()}
-        if kind == "gradient":
-            return jax.grad(total)(free)
-        tangent = jax.tree.map(lambda v, p: v.astype(p.dtype), vector, free)
-        if kind == "hessian":
-            return jax.jvp(jax.grad(total), (free,), (tangent,))[1]
-
-        def outputs(free):
-            return loss.value.outputs(assembly.merge(free, frozen), batch)
-
-        def criterion(out):
-            return masked(loss.value.criterion(out, batch))
-
-        out, out_tangent = jax.jvp(outputs, (free,), (tangent,))
-        cotangent = jax.jvp(jax.grad(criterion), (out,), (out_tangent,))[1]
-        return jax.vjp(outputs, free)[1](cotangent)[0]
-
-    def wide_zeros(x):
-        return jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32))
-
-    def add(sums, *inputs):
-        return jax.tree.map(lambda s, c: s + c.astype(s.dtype), sums, contribution(*inputs))
-
-    if mesh is None:
-
-        def zeros(*inputs):
-            return jax.tree.map(wide_zeros, jax.eval_shape(contribution, *inputs))
-
-        return jax.jit(add, donate_argnums=0), zeros
-
-    # Local gradients without a collective: check_vma would insert one all-reduce per micro-batch.
-    def add_local(sums, *inputs):
-        local = add(jax.tree.map(lambda s: s[0], sums), *inputs)
-        return jax.tree.map(lambda s: s[None], local)
-
-    on_data, everywhere = PartitionSpec(DATA_AXIS), PartitionSpec()
-    step = jax.shard_map(
-        add_local,
-        mesh=mesh,
-        in_specs=(on_data, everywhere, everywhere, everywhere, on_data, on_data),
-        out_specs=on_data,
-        check_vma=False,
-    )
-
-    def zeros(*inputs):
-        shapes = jax.eval_shape(contribution, *inputs)
-        stacked = jax.tree.map(
-            lambda x: np.zeros((mesh.size, *x.shape), jnp.promote_types(x.dtype, jnp.float32)),
-            shapes,
-        )
-        return place(stacked, split(mesh))
-
-    return jax.jit(step, donate_argnums=0), zeros
-
-
-_programs: dict[Any, Any] = {}
-
-
-def _program(step: Any, inputs: tuple, kind: str, examples: int) -> Any:
-    """The compiled step for these shapes, refused before it runs if it cannot fit."""
-    leaves, structure = jax.tree.flatten(inputs)
-    key = (step, structure, tuple((x.shape, x.dtype, x.sharding) for x in leaves))
-    if key not in _programs:
-        while len(_programs) >= 512:
-            _programs.pop(next(iter(_programs)))
-        what = {"loss": "forward pass", "gradient": "gradient"}.get(kind, f"{kind} product")
-        with jax.default_matmul_precision("highest"):
-            try:
-                _programs[key] = compile_within_memory(step, *inputs, what=what, examples=examples)
-            except NotImplementedError as error:
-                raise RequestError(
-                    f"loss: no {what}, an operation in it cannot be differentiated twice "
-                    f"({str(error).splitlines()[0]}); re-create the model without custom kernels, "
-                    "attention with implementation='xla'"
-                ) from error
-    return _programs[key]
-
-
-@functools.lru_cache(maxsize=8)
-def _total(mesh: Mesh | None):
-    """Sum over devices: the one all-reduce of a pass."""
-    if mesh is None:
-        return lambda sums: sums
-
-    def reduce(sums):
-        return jax.lax.psum(jax.tree.map(lambda s: s[0], sums), DATA_AXIS)
-
-    on_data = PartitionSpec(DATA_AXIS)
-    return jax.jit(
-        jax.shard_map(
-            reduce, mesh=mesh, in_specs=on_data, out_specs=PartitionSpec(), check_vma=False
-        )
-    )
-
-
-@functools.lru_cache(maxsize=8)
-def _mean(mesh: Mesh | None):
-    """``(sums, direction, 1/examples, l2) -> mean + l2 * direction``, summed over devices."""
-
-    def finish(sums, direction, weight, l2):
-        return jax.tree.map(
-            lambda s, d: (
-                s * jnp.asarray(weight, s.dtype) + jnp.asarray(l2, s.dtype) * d.astype(s.dtype)
-            ),
-            _total(mesh)(sums),
-            direction,
-        )
-
-    return jax.jit(finish)

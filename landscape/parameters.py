@@ -106,15 +106,16 @@ def _host(leaf) -> np.ndarray:
 # --- arithmetic on trees --------------------------------------------------------------------------
 
 
-def _wide(leaf):
-    """At least float32, the precision in which dots and norms are accumulated."""
-    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+def wide(dtype: Any) -> np.dtype:
+    """At least float32: the precision of dots, norms, and accumulated products."""
+    dtype = np.dtype(dtype)
+    return dtype if dtype.itemsize >= 4 else np.dtype(np.float32)
 
 
 def dot(a: Tree, b: Tree) -> jax.Array:
     """Inner product of two trees of equal structure, accumulated in float32 or better."""
     products = [
-        jnp.vdot(_wide(x), _wide(y), precision="highest")
+        jnp.vdot(x.astype(wide(x.dtype)), y.astype(wide(y.dtype)), precision="highest")
         for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     ]
     return sum(products[1:], products[0])
@@ -142,9 +143,7 @@ def gaussian(key: jax.Array, like: Tree) -> Tree:
     """
     leaves, structure = jax.tree.flatten(like)
     draws = [
-        jax.random.normal(
-            jax.random.fold_in(key, position), leaf.shape, jnp.promote_types(leaf.dtype, "float32")
-        )
+        jax.random.normal(jax.random.fold_in(key, position), leaf.shape, wide(leaf.dtype))
         for position, leaf in enumerate(leaves)
     ]
     return jax.tree.unflatten(structure, draws)
@@ -196,8 +195,10 @@ def blocks(tree: Tree, scheme: str | Mapping[str, str] = "components") -> dict[s
     scheme
         ``"components"`` (embedding, every block's attention or token MLP, every block's MLP or
         channel MLP, every residual unit, head; layers where the names are not known),
-        ``"layers"`` (all leaves below one module), ``"tensors"`` (every leaf), or a mapping from
-        block names to regular expressions that are searched in the leaf names.
+        ``"paper"`` (the components, and the first, middle and last block as a whole, as Table 3
+        of arXiv:2106.01548 has them), ``"layers"`` (all leaves below one module), ``"tensors"``
+        (every leaf), or a mapping from block names to regular expressions that are searched in
+        the leaf names.
 
     Raises
     ------
@@ -206,8 +207,12 @@ def blocks(tree: Tree, scheme: str | Mapping[str, str] = "components") -> dict[s
     """
     names = leaf_names(tree)
     if isinstance(scheme, str):
+        if scheme == "paper":
+            components = blocks(tree)
+            return components | _whole_blocks(components)
         if scheme not in PARTITIONS:
-            raise RequestError(f"blocks: {scheme!r} is none of {', '.join(PARTITIONS)}")
+            known = ", ".join(["paper", *PARTITIONS])
+            raise RequestError(f"blocks: {scheme!r} is none of {known}")
         grouped: dict[str, list[str]] = {}
         for name in names:
             grouped.setdefault(PARTITIONS[scheme](name), []).append(name)
@@ -220,6 +225,18 @@ def blocks(tree: Tree, scheme: str | Mapping[str, str] = "components") -> dict[s
                 f"there are {len(names)}, the first is {names[0]!r}"
             )
     return chosen
+
+
+def _whole_blocks(components: dict[str, list[str]]) -> dict[str, list[str]]:
+    """First, middle and last of the blocks that have several components (1, 6, 12 of 12)."""
+    whole: dict[str, list[str]] = {}
+    for label, members in components.items():
+        block, _, component = label.rpartition("/")
+        if component in ("attention", "mlp", "token_mlp", "channel_mlp"):
+            whole.setdefault(block, []).extend(members)
+    labels = list(whole)
+    chosen = dict.fromkeys(labels[i] for i in (0, (len(labels) - 1) // 2, -1)) if labels else {}
+    return {label: whole[label] for label in chosen}
 
 
 def _in_network_order(grouped: dict[str, list[str]]) -> dict[str, list[str]]:

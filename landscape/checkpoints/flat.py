@@ -1,8 +1,6 @@
 """Parameters as a flat ``.npz``: one array per leaf, named ``a/b/kernel``."""
 
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import RequestError
+from landscape.npz import read_npz
 from landscape.parameters import named_leaves
 
 
@@ -35,16 +34,9 @@ def load_npz(path: Path) -> dict:
     RequestError
         If the file is damaged, holds pickled objects, or a name is also the beginning of another.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        # AttributeError: a single .npy array under the wrong name.
-        raise RequestError(
-            f"checkpoint {path}: not a complete .npz of plain arrays ({error})"
-        ) from error
+    arrays = read_npz(path, f"checkpoint {path}")
     halves = {name: a.astype(np.float32) for name, a in arrays.items() if a.dtype == np.float16}
-    return nested({**arrays, **halves}, str(path))
+    return nested(arrays | halves, str(path))
 
 
 def nested(leaves: Mapping[str, Any], what: str) -> dict:

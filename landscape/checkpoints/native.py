@@ -7,6 +7,8 @@ an item of its own, which analyses do not read.
 
 import json
 import logging
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,14 +26,28 @@ METRICS = "metrics.jsonl"
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Orbax tells its progress through absl's logger, at warning level too."""
+    """Keep Orbax from writing to standard error.
+
+    It tells its progress through absl's logger, at warning level too. And when one of several
+    reads fails, the others end in threads that find their event loop closed.
+    """
     logger = logging.getLogger("absl")
-    before = logger.level
+    level, hook = logger.level, sys.unraisablehook
+
+    def all_but_closed_loops(told):
+        if "Event loop is closed" not in str(told.exc_value):
+            hook(told)
+
     logger.setLevel(logging.ERROR)
+    sys.unraisablehook = all_but_closed_loops
     try:
         yield
+    except Exception:
+        time.sleep(0.2)  # for those threads to end
+        raise
     finally:
-        logger.setLevel(before)
+        logger.setLevel(level)
+        sys.unraisablehook = hook
 
 
 class Writer:
@@ -132,16 +148,16 @@ def read_params(folder: Path, step: int) -> dict:
     import orbax.checkpoint as ocp
 
     path = (folder / CHECKPOINTS / str(step) / "params").absolute()
-    with _quiet(), _damage_told(folder, step):
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-            described = reader.metadata(path)
-            described = getattr(described, "item_metadata", described)  # since Orbax 0.10
-            described = getattr(described, "tree", described)
-            if not jax.tree.leaves(described):  # how Orbax tells that the description is damaged
-                raise ValueError("it lists no parameters")
-            # As numpy arrays: independent of the devices the run was on.
-            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), described)
-            return reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+    reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+    with _quiet(), _damage_told(folder, step), reader:
+        described = reader.metadata(path)
+        described = getattr(described, "item_metadata", described)  # since Orbax 0.10
+        described = getattr(described, "tree", described)
+        if not jax.tree.leaves(described):  # how Orbax tells that the description is damaged
+            raise ValueError("it lists no parameters")
+        # As numpy arrays: independent of the devices the run was on.
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), described)
+        return reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
 
 
 def read_config(folder: Path) -> dict | None:

@@ -7,14 +7,13 @@ import importlib
 import importlib.util
 import re
 import sys
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from landscape.data.splits import Data, assembled, checked_split, with_holdout
 from landscape.errors import RequestError
+from landscape.npz import read_npz
 
 DIGITS_HOLDOUT = 0.2
 _FUNCTION = re.compile(r"(?P<module>[\w.]+|.+\.py):(?P<function>[A-Za-z_]\w*)")
@@ -96,20 +95,11 @@ def _digits() -> Data:
 
 def _npz(path: Path, reference: str) -> Data:
     what = f"data {reference!r}"
-    if not path.is_file():
-        raise RequestError(f"{what}: no such file")
-    wanted = ("images", "labels", "test_images", "test_labels", "class_names")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in wanted if name in file.files}
-            present = list(file.files)
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        # AttributeError: a single .npy array under the wrong name.
-        raise RequestError(f"{what}: not a complete .npz of plain arrays ({error})") from error
+    arrays = read_npz(path, what)
     for name, needed in (("images", True), ("labels", True), ("test_labels", "test_images")):
         if name not in arrays and (needed is True or needed in arrays):
             raise RequestError(
-                f"{what}: no array {name!r} among {', '.join(present) or 'none'}; "
+                f"{what}: no array {name!r} among {', '.join(arrays) or 'none'}; "
                 "name the arrays images and labels"
             )
     train = checked_split(arrays["images"], arrays["labels"], "train", what)

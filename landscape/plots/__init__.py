@@ -1,9 +1,26 @@
-"""Pictures of results: pure functions from numbers to matplotlib axes.
+"""Pictures of results: pure functions from numbers to matplotlib axes and figures.
 
-Nothing here computes an analysis, reads or writes a file, or touches matplotlib's global state.
+``plot_*`` draws on one pair of axes and returns them; ``compare*`` puts several runs side by side
+on shared scales and returns a figure. Nothing here computes an analysis, reads or writes a file,
+or touches matplotlib's global state.
 """
 
+from landscape.plots.blocks import Sharpness, compare_blocks, plot_blocks
 from landscape.plots.compare import compare
+from landscape.plots.neurons import Activity, compare_neurons, plot_neurons
 from landscape.plots.surface import plot_contour, plot_surface
+from landscape.plots.training import compare_training, plot_curve
 
-__all__ = ["compare", "plot_contour", "plot_surface"]
+__all__ = [
+    "Activity",
+    "Sharpness",
+    "compare",
+    "compare_blocks",
+    "compare_neurons",
+    "compare_training",
+    "plot_blocks",
+    "plot_contour",
+    "plot_curve",
+    "plot_neurons",
+    "plot_surface",
+]

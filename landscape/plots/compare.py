@@ -6,7 +6,6 @@ from collections.abc import Mapping
 import matplotlib.cm as cm
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from landscape.errors import RequestError
 from landscape.plots import style
@@ -80,7 +79,7 @@ class _Sheet:
             self.words[title] = "\n".join(filter(None, lines))
         lines = max(text.count("\n") + 1 if text else 0 for text in self.words.values())
         self.left = 0.5 if self.flat else 0.05
-        self.axis = 0.34 if self.flat else 0.17  # for the ticks and names of the lower axis
+        self.axis = 0.4 if self.flat else 0.17  # for the ticks and names of the lower axis
         self.cell = (width - self.left - self.BAR) / columns
         self.panel = self.cell - 0.14 if self.flat else 0.84 * self.cell
         self.foot = self.axis + self.LINE * lines + 0.1
@@ -139,6 +138,6 @@ class _Sheet:
         bar = fig.colorbar(colours, cax=fig.add_axes(rectangle), extend="max" if cut else "neither")
         bar.set_label(self.label, fontsize=style.SMALL, color=style.INK)
         if self.heights.log:
-            bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            bar.ax.yaxis.set_major_formatter(style.plain)
         bar.outline.set_linewidth(0.4)
         bar.ax.tick_params(labelsize=style.SMALL, width=0.5, length=2, labelcolor=style.INK)

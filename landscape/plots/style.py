@@ -93,10 +93,25 @@ def note_below(ax: Axes, text: str, points: float = 4) -> None:
                     color=MUTED, annotation_clip=False)  # fmt: skip
 
 
-def legend(ax: Axes, **options) -> None:
-    """A legend without a frame, if anything is labelled."""
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize=SMALL, frameon=False, handlelength=2.4, labelcolor=INK, **options)
+def legend_below(fig: Figure, axes: Iterable[Axes]) -> None:
+    """One legend below a whole figure, every label once."""
+    handles = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if handles:
+        longest = max(map(len, handles)) + 9  # characters, with the sample line
+        columns = max(1, min(len(handles), int(15 * fig.get_figwidth() / longest)))
+        if columns < len(handles):  # even rows; partners stay above each other or side by side
+            columns = -(-len(handles) // -(-len(handles) // columns))
+        fig.legend(handles.values(), handles.keys(), loc="outside lower center", frameon=False,
+                   fontsize=SMALL, labelcolor=INK, handlelength=2.6,
+                   ncols=columns)  # fmt: skip
+
+
+def plain(value: float, _position=None) -> str:
+    """Tick labels of logarithmic axes: 0.01, 1, 100 rather than powers of ten."""
+    return f"{value:g}"
 
 
 def unavailable(ax: Axes, text: str) -> None:

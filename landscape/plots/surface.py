@@ -1,21 +1,16 @@
 """Loss surfaces: lit in three dimensions, as contours, and several models on one scale."""
 
 import numpy as np
-from contourpy import contour_generator
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import LightSource
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from landscape.plots import style
+from landscape.plots.facets import ASPECT, facets, ring_segments, to_axis
 from landscape.plots.heights import Range, checked, remark, shared_range
 
-ASPECT = (1.0, 1.0, 0.75)
-VIEW = (28, -58)  # elevation and azimuth in degrees
-_LIGHT = LightSource(azdeg=225, altdeg=50)
-_REFINE = 5  # facets per grid cell and axis
+VIEW = (34, -58)  # elevation and azimuth in degrees
 
 
 def plot_surface(
@@ -66,10 +61,10 @@ def plot_surface(
 
 def draw_surface(ax: Axes3D, x, y, z, heights: Range) -> None:
     """The lit surface and its axes, without any words."""
-    ax.add_collection3d(_facets(x, y, z, heights), autolim=False)
+    ax.add_collection3d(_collection(x, y, z, heights), autolim=False)
     ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-    ax.set_zlim(*_to_axis(np.array([heights.low, heights.high]), heights), view_margin=0)
-    ax.set_box_aspect(ASPECT, zoom=1.12)
+    ax.set_zlim(*to_axis(np.array([heights.low, heights.high]), heights), view_margin=0)
+    ax.set_box_aspect(ASPECT, zoom=1.08)
     ax.view_init(*VIEW)
     ax.set_proj_type("ortho")
     _dress(ax, heights)
@@ -135,84 +130,19 @@ def _extent(path) -> float:
     return float(np.ptp(path.vertices[:, 0])) if len(path.vertices) else 0.0
 
 
-def _to_axis(z: np.ndarray, heights: Range) -> np.ndarray:
-    return np.log10(z) if heights.log else z
-
-
-def _facets(x, y, z, heights: Range) -> Poly3DCollection:
-    """The lit facets as one collection; heights are those of the axis (log10 with ``log``)."""
-    above = heights.low + 4 * (heights.high - heights.low)  # no corner pulls its cell up too far
-    level = _to_axis(np.clip(np.where(np.isfinite(z), z, np.nan), heights.low, above), heights)
-    low, high = _to_axis(np.array([heights.low, heights.high]), heights)
-    light = _over_grid(_light(x, y, np.minimum(level, high), high - low))
-    raised = _over_grid(level)
-    shown = np.minimum(raised, high)
-    grid = np.stack([*np.meshgrid(_refined(x), _refined(y)), shown], axis=-1)
-    corners = _corners(grid)
-    drawn = np.isfinite(corners[..., 2]).all(-1) & (_corners(raised) < high).any(-1)
-    part = np.clip((corners[..., 2].mean(-1) - low) / (high - low), 0, 1)
-    rgb = colormaps[style.HEIGHTS](part)[..., :3] * _corners(light).mean(-1)[..., None]
-    faces = np.clip(rgb[drawn], 0, 1)
-    lines = _ring_segments(grid, heights.rings_of(z), heights, high - low)
-    # edges in the colour of the facet close the hairlines that antialiasing leaves between facets
-    paint = np.concatenate([np.c_[faces, np.ones(len(faces))], np.full((len(lines), 4), 0.75)])
-    paint[len(faces) :, :3] = 1
+def _collection(x, y, z, heights: Range) -> Poly3DCollection:
+    """Facets and contour lines as one collection, so that they are sorted by depth together."""
+    corners, colours = facets(x, y, z, heights)
+    lines = ring_segments(x, y, z, heights, VIEW)
+    paint = np.ones((len(corners) + len(lines), 4))
+    paint[: len(corners), :3] = colours
+    paint[len(corners) :, 3] = 0.75  # white, a little of the surface shines through
+    # Edges in the colour of the facet close the hairlines that antialiasing leaves between facets.
+    # The facets are pixels also in PDF and SVG files, where they would take megabytes.
     return Poly3DCollection(
-        np.concatenate([corners[drawn], lines]), facecolors=paint, edgecolors=paint, linewidths=0.5
-    )
-
-
-def _ring_segments(grid, levels, heights: Range, height: float) -> np.ndarray:
-    """Contour lines on the surface as flat quads, sorted by depth with the facets around them.
-
-    They are moved towards the viewer by about a facet, which does not move them in the picture
-    (the projection is parallel), so that only facets truly in front hide them.
-    """
-    xs, ys, zs = grid[0, :, 0], grid[:, 0, 1], grid[..., 2]
-    pieces = [np.empty((0, 2, 3))]
-    generator = contour_generator(xs, ys, np.ma.masked_invalid(zs))
-    for level in _to_axis(levels, heights):
-        for line in generator.lines(level):
-            points = np.c_[line, np.full(len(line), level)]
-            pieces.append(np.stack([points[:-1], points[1:]], axis=1))
-    segments = np.concatenate(pieces)
-    elevation, azimuth = np.radians(VIEW)
-    towards = np.array([np.cos(elevation) * np.cos(azimuth),
-                        np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])  # fmt: skip
-    extent = np.array([np.ptp(xs), np.ptp(ys), height]) / ASPECT
-    segments = segments + 1.5 / min(zs.shape) * towards * extent
-    return segments[:, [0, 1, 1, 0]]
-
-
-def _corners(grid: np.ndarray) -> np.ndarray:
-    """The four corners of every facet, shape (rows, columns, 4, ...)."""
-    return np.stack([grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]], axis=2)
-
-
-def _over_grid(values: np.ndarray) -> np.ndarray:
-    return _refined(_refined(values).T).T
-
-
-def _refined(values: np.ndarray) -> np.ndarray:
-    """Linear interpolation to ``_REFINE`` steps per cell along the last axis."""
-    count = values.shape[-1]
-    at = np.linspace(0, count - 1, (count - 1) * _REFINE + 1)
-    left = np.minimum(at.astype(int), count - 2)
-    weight = at - left
-    first, second = values[..., left], values[..., left + 1]
-    # a missing neighbour must not wipe out the measured point itself
-    return np.where(weight == 0, first, np.where(weight == 1, second,
-                    (1 - weight) * first + weight * second))  # fmt: skip
-
-
-def _light(x, y, z, height: float) -> np.ndarray:
-    """Brightness per point by Lambert's law in the proportions of the drawn box, in [0.4, 1.2]."""
-    rise = np.nan_to_num(z / height * ASPECT[2])
-    across = np.gradient(rise, x, axis=1) * (x[-1] - x[0]) / ASPECT[0]
-    along = np.gradient(rise, y, axis=0) * (y[-1] - y[0]) / ASPECT[1]
-    normal = np.stack([-across, -along, np.ones_like(rise)], axis=-1)
-    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    return 0.4 + 0.8 * np.clip(normal @ _LIGHT.direction, 0, 1)
+        np.concatenate([corners, lines]), facecolors=paint, edgecolors=paint, linewidths=0.5,
+        rasterized=True,
+    )  # fmt: skip
 
 
 def _dress(ax: Axes3D, heights: Range) -> None:
@@ -220,11 +150,12 @@ def _dress(ax: Axes3D, heights: Range) -> None:
     for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
         axis.set_pane_color((1, 1, 1, 0))
         axis.line.set(color=style.MUTED, linewidth=0.5)
+        # three-dimensional axes have no public way to style these
         axis._axinfo["grid"].update(color=style.FAINT, linewidth=0.4)
         axis._axinfo["tick"].update(inward_factor=0.0, outward_factor=0.15)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], prune="both"))
-    ax.zaxis.set_major_locator(FixedLocator(_to_axis(heights.ticks(), heights)))
+    ax.zaxis.set_major_locator(FixedLocator(to_axis(heights.ticks(), heights)))
     if heights.log:
         ax.zaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{10**value:.3g}"))
     ax.zaxis.set_minor_locator(NullLocator())

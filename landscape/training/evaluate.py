@@ -13,7 +13,8 @@ from jax.sharding import Mesh
 from landscape.data.loader import batches
 from landscape.data.preprocessing import DEFAULT, preprocess
 from landscape.data.splits import Split
-from landscape.devices import place, split as divided
+from landscape.devices import place
+from landscape.devices import split as divided
 from landscape.training.losses import get_loss
 
 
@@ -73,7 +74,7 @@ def evaluate(
 @partial(jax.jit, static_argnames=("apply", "preprocessing", "loss"))
 def _sums(params, images, labels, real, *, apply, preprocessing, loss):
     """Sums of loss and of correct answers over the real rows."""
-    dtype = jnp.promote_types(jax.tree.leaves(params)[0].dtype, jnp.float32)
+    dtype = np.promote_types(jax.tree.leaves(params)[0].dtype, np.float32)
     logits = apply(params, preprocess(preprocessing, dtype)(images))
     losses = get_loss(loss)(logits, labels)
     right = jnp.argmax(logits, axis=-1) == labels

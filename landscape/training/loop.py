@@ -100,9 +100,7 @@ def train(
             return TrainResult(folder, start, read(folder / native.METRICS)[-1], start)
 
     # ---- Data and model ----------------------------------------------------------------------
-    data = load(
-        config.data, holdout=config.holdout, seed=config.seed, image_size=config.image_size
-    )
+    data = load(config.data, holdout=config.holdout, seed=config.seed, image_size=config.image_size)
     order = TrainingOrder(len(data.train), config.batch_size, config.seed)
     model = registry.build(
         config.model,
@@ -216,6 +214,11 @@ def _stored_config(folder: Path) -> dict[str, Any] | None:
             raise RequestError(
                 f"out: {folder} holds {others[0]!r} and is no run folder; name a new folder"
             )
+    if stored is not None and stored.get("schema") != SCHEMA:
+        raise RequestError(
+            f"out: {folder / native.CONFIG} is of schema {stored.get('schema')}, not {SCHEMA}; "
+            "name a new folder"
+        )
     return stored
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from landscape.errors import RequestError
 
@@ -50,7 +51,7 @@ def sigmoid_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def _wide(logits: jax.Array) -> jax.Array:
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return logits.astype(np.promote_types(logits.dtype, np.float32))
 
 
 LOSSES: dict[str, Loss] = {

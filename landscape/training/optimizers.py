@@ -83,9 +83,15 @@ def optimizer(
     """
     if name not in ("adamw", "sgd"):
         raise RequestError(f"optimizer: {name!r} is neither adamw nor sgd")
-    return optax.chain(
+    chain = optax.chain(
         optax.identity() if clip is None else optax.clip_by_global_norm(clip),
         optax.scale_by_adam(*BETAS) if name == "adamw" else optax.trace(MOMENTUM),
         optax.add_decayed_weights(weight_decay, mask=kernels),
         optax.scale_by_learning_rate(learning_rate),
     )
+
+    def update(gradient, state, params=None):
+        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
+            return chain.update(gradient, state, params)
+
+    return optax.GradientTransformation(chain.init, update)

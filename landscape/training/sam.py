@@ -61,14 +61,14 @@ def divide(examples: int, rho: float, group: int | None, mesh: Mesh | None) -> t
     """
     size = examples if group is None or rho == 0 else group
     devices = 1 if mesh is None else mesh.size
-    if examples % size:
+    if size < 1 or examples % size:
         raise RequestError(f"group: {group} does not divide the batch of {examples} examples")
     groups = examples // size
     apart = devices > 1 and groups % devices == 0
     if not apart and size % devices:
         raise RequestError(
-            f"batch_size: {groups} groups of {size} examples cannot be shared by {devices} devices; "
-            f"make the number of groups or their size a multiple of {devices}"
+            f"batch_size: {groups} groups of {size} examples cannot be shared by {devices} "
+            f"devices; make the number of groups or their size a multiple of {devices}"
         )
     return groups, apart
 
@@ -167,9 +167,9 @@ def sam_gradient(
 
 def _zeros(params: Tree, shape: tuple[int, ...] = ()) -> tuple[jax.Array, Tree]:
     """Where losses and gradients are summed, in float32 or better; ``shape`` comes in front."""
-    dtypes = jax.tree.map(lambda x: jnp.promote_types(x.dtype, jnp.float32), params)
+    dtypes = jax.tree.map(lambda x: np.promote_types(x.dtype, np.float32), params)
     total = jax.tree.map(lambda x, dtype: jnp.zeros((*shape, *x.shape), dtype), params, dtypes)
-    return jnp.zeros(shape, jnp.result_type(*jax.tree.leaves(dtypes))), total
+    return jnp.zeros(shape, np.result_type(*jax.tree.leaves(dtypes))), total
 
 
 def _add(total: Tree, more: Tree) -> Tree:

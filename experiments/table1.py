@@ -1,0 +1,157 @@
+"""Tables 1 and 3 of Chen, Hsieh and Gong, arXiv:2106.01548v1: sharpness, trainability, accuracy.
+
+Six networks (a ResNet, a ViT and an MLP-Mixer, each plain and with SAM) are trained and analysed.
+
+    python experiments/table1.py                       # scale "digits", what `quickstart` runs
+    python experiments/table1.py --scale imagenet --data IMAGENET_FOLDER --out runs/table1
+
+digits    scanned digits of scikit-learn, 8x8; at most 6 minutes on 2 CPU cores. What it should
+          give: SAM lowers λmax of every architecture at equal or better accuracy.
+imagenet  the optimisers of Tables 8 and 9 of the paper at full size. The trainer has no Inception
+          crop yet and holds all images in memory (about 190 GB at 224x224), so accuracies will be
+          below the paper's; the analyses are those of the paper. Not run by us.
+
+What the paper measured is in PUBLISHED.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+#: Table 1 of the paper: parameters in millions, κ, λmax, ImageNet accuracy in percent.
+PUBLISHED = {
+    "ResNet-152": {"parameters": 60, "kappa": 2801.6, "lambda_max": 179.8, "accuracy": 78.5},
+    "ResNet-152-SAM": {"parameters": 60, "kappa": 2801.6, "lambda_max": 42.0, "accuracy": 79.3},
+    "ViT-B/16": {"parameters": 87, "kappa": 4205.3, "lambda_max": 738.8, "accuracy": 74.6},
+    "ViT-B/16-SAM": {"parameters": 87, "kappa": 4205.3, "lambda_max": 20.9, "accuracy": 79.9},
+    "Mixer-B/16": {"parameters": 59, "kappa": 14468.0, "lambda_max": 1644.4, "accuracy": 66.4},
+    "Mixer-B/16-SAM": {"parameters": 59, "kappa": 14468.0, "lambda_max": 22.5, "accuracy": 77.4},
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """One architecture: how it is trained (fields of TrainConfig) and what SAM adds."""
+
+    label: str
+    training: dict[str, Any]
+    sam: dict[str, Any]
+    #: Expected seconds of training, plain and SAM, and of each analysis: they shape the bar only.
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+ADAMW = {"optimizer": "adamw", "clip": 1.0}
+SGD = {"optimizer": "sgd", "clip": None}
+
+DIGITS = (
+    Network(
+        "ResNet",
+        {"model": "ResNet-Mini", **SGD, "learning_rate": 0.1, "weight_decay": 1e-3, "epochs": 15},
+        {"rho": 0.05, "group": 32},
+    ),
+    Network(
+        "ViT",
+        {"model": "ViT-Mini/2", **ADAMW, "learning_rate": 3e-3, "weight_decay": 0.1, "epochs": 30},
+        {"rho": 0.1, "group": 32},
+    ),
+    Network(
+        "Mixer",
+        {"model": "Mixer-Mini/2", **ADAMW, "learning_rate": 3e-3, "weight_decay": 0.1,
+         "epochs": 30},
+        {"rho": 0.1, "group": 32},
+    ),
+)  # fmt: skip
+
+IMAGENET = (
+    Network(
+        "ResNet",
+        {"model": "ResNet-152", **SGD, "learning_rate": 1.6, "weight_decay": 1e-3, "epochs": 90,
+         "batch_size": 4096, "warmup_steps": 5_000},
+        {"rho": 0.02, "group": 32},
+    ),
+    Network(
+        "ViT",
+        {"model": "ViT-B/16", **ADAMW, "learning_rate": 3e-3, "weight_decay": 0.3, "epochs": 300,
+         "batch_size": 4096, "warmup_steps": 10_000, "dropout": 0.1,
+         "loss": "sigmoid_cross_entropy"},
+        {"rho": 0.2, "group": 32},
+    ),
+    Network(
+        "Mixer",
+        {"model": "Mixer-B/16", **ADAMW, "learning_rate": 3e-3, "weight_decay": 0.3, "epochs": 300,
+         "batch_size": 4096, "warmup_steps": 10_000, "decay": "linear", "stochastic_depth": 0.1,
+         "loss": "sigmoid_cross_entropy"},
+        {"rho": 0.6, "group": 32},
+    ),
+)  # fmt: skip
+
+SCALES = {"digits": DIGITS, "imagenet": IMAGENET}
+
+#: The analyses of every run. The paper evaluates 2,500 points and 100 power iterations.
+ANALYSES = {
+    "digits": {
+        "hessian": {"method": "both"},
+        "surface": {"grid": "25"},
+        "neurons": {},
+        "ntk": {},
+        "ntk-lecun": {"head": "lecun"},
+    },
+    "imagenet": {
+        "hessian": {"method": "both", "images": 50_000},
+        "surface": {"grid": "50", "images": 50_000},
+        "neurons": {},
+        "ntk": {},
+        "ntk-lecun": {"head": "lecun"},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of the recipe: its name, options, run folder, and relative duration."""
+
+    run: str
+    command: str
+    options: dict[str, Any]
+    weight: float
+
+
+def steps(scale: str, folder: Path, *, seed: int = 0, data: str | None = None) -> list[Step]:
+    """Every command of the recipe, in order."""
+    found = []
+    for network in SCALES[scale]:
+        for suffix, extra in (("", {}), ("-SAM", network.sam)):
+            run = network.label + suffix
+            training = {**network.training, **extra, "out": str(folder / run), "seed": seed}
+            if data is not None:
+                training["data"] = data
+            weight = network.seconds.get("train" + suffix, 5.0)
+            found.append(Step(run, "train", training, weight))
+            for name, options in ANALYSES[scale].items():
+                options = {**options, "checkpoint": str(folder / run), "seed": seed}
+                weight = network.seconds.get(name + suffix, 5.0)
+                found.append(Step(run, name.removesuffix("-lecun"), options, weight))
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--scale", choices=SCALES, default="digits")
+    parser.add_argument("--out", default="runs/table1")
+    parser.add_argument("--data", help="the data of scale imagenet: a folder of class folders")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    if asked.scale == "imagenet" and asked.data is None:
+        parser.error("--scale imagenet needs --data, a folder of class folders")
+    from landscape.cli import main as landscape
+
+    words = ["quickstart", "--scale", asked.scale, "--out", asked.out, "--seed", str(asked.seed)]
+    return landscape(words + (["--data", asked.data] if asked.data else []))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

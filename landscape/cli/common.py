@@ -1,0 +1,215 @@
+"""What every command shares: options, parsing, progress bars, output."""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import json
+import math
+import re
+import shlex
+import sys
+import tomllib
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from landscape.errors import RequestError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options of every command."""
+
+    out: str | None = None
+    """Where the result goes (default: into the run folder)."""
+    seed: int = 0
+    """Seed of every random choice."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""
+    quiet: bool = False
+    """No progress bar."""
+    config: str | None = None
+    """TOML file with options of this command; flags override it."""
+    debug: bool = False
+    """Show tracebacks."""
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What a command found.
+
+    ``data`` is printed by ``--json``; ``show`` prints for people (a rich console is passed).
+    """
+
+    data: dict[str, Any]
+    show: Callable[[Any], None]
+    converged: bool = True
+
+
+def parse(options: type, name: str, summary: str, arguments: Sequence[str]) -> Any:
+    """Options from a TOML file (``--config``) and flags.
+
+    Raises
+    ------
+    RequestError
+        In one line, for whatever is wrong with the arguments. ``--help`` exits.
+    """
+    settings = {}
+    for position, argument in enumerate(arguments):
+        if argument == "--config" and position + 1 < len(arguments):
+            settings = _from_toml(options, arguments[position + 1])
+        elif argument.startswith("--config="):
+            settings = _from_toml(options, argument.removeprefix("--config="))
+    default = {}
+    if settings:
+        # Everything a file leaves out keeps its default; required options stay required.
+        for field in dataclasses.fields(options):
+            if field.name in settings:
+                default[field.name] = settings[field.name]
+            elif field.default is not dataclasses.MISSING:
+                default[field.name] = field.default
+            else:
+                default[field.name] = tyro.MISSING
+        default = {"default": options(**default)}
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                options,
+                prog=f"analysis_cli.py {name}",
+                description=summary[0].upper() + summary[1:] + ".",
+                args=list(arguments),
+                config=(tyro.conf.FlagCreatePairsOff,),
+                **default,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise RequestError(_in_one_line(complaint.getvalue(), name)) from None
+
+
+def _in_one_line(box: str, name: str) -> str:
+    """tyro draws a box with sections; the first ones say what is wrong."""
+    text = " ".join(re.sub(r"[│╭╮╰╯]|─{2,} ?\w* ?\w* ?─*", " ", box).split())
+    text = re.split(r"(Argument helptext:|For full helptext)", text)[0].strip(" -─")
+    text = re.sub(r"(Required|Unrecognized) options( ─)?", "", text)
+    return f"{text or 'arguments not understood'}; see analysis_cli.py {name} --help"
+
+
+def _from_toml(options: type, path: str) -> dict[str, Any]:
+    try:
+        found = tomllib.loads(Path(path).read_text())
+    except OSError as error:
+        raise RequestError(f"config: {path} cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"config: {path} is no TOML file ({error})") from error
+    hints = typing.get_type_hints(options)
+    settings = {}
+    for key, value in found.items():
+        name = key.replace("-", "_")
+        if name not in hints or name == "config":
+            near = difflib.get_close_matches(name, hints, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise RequestError(f"config: {path} sets {key!r}, which is no option here{hint}")
+        settings[name] = _checked(value, hints[name], f"config: {path}: {key}")
+    return settings
+
+
+def _checked(value: Any, hint: Any, where: str) -> Any:
+    """A TOML value as its option's type; tyro checks only what comes from flags."""
+    accepted = typing.get_args(hint) or (hint,)
+    if typing.get_origin(hint) is typing.Literal:
+        if value in accepted:
+            return value
+        raise RequestError(f"{where} is {value!r}, use one of {', '.join(map(str, accepted))}")
+    if isinstance(value, list) and (
+        tuple in accepted or typing.get_origin(hint) is tuple or hint is tuple
+    ):
+        return tuple(value)
+    if isinstance(value, int) and not isinstance(value, bool) and float in accepted:
+        return float(value)
+    for option in accepted:
+        if isinstance(option, type) and type(value) is option:
+            return value
+    names = " or ".join(getattr(a, "__name__", str(a)) for a in accepted)
+    raise RequestError(f"{where} is {value!r}, not {names}")
+
+
+def start(options: Common) -> None:
+    """Join a job's other processes and keep compiled programs, before the first computation."""
+    from landscape import devices
+
+    devices.start_processes()
+    devices.use_compilation_cache()
+
+
+def command_line(name: str, options: Any) -> str:
+    """The command that asks for these options, without those that change no number."""
+    words = ["analysis_cli.py", name]
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if field.name in ("json", "quiet", "debug", "config") or value == field.default:
+            continue
+        if field.metadata.get("positional"):
+            words += value if isinstance(value, tuple) else [value]
+            continue
+        words.append("--" + field.name.replace("_", "-"))
+        if value is not True:
+            words += map(str, value) if isinstance(value, tuple) else [str(value)]
+    return shlex.join(words)
+
+
+Advance = Callable[..., object]
+MakeBar = Callable[[str, int], contextlib.AbstractContextManager[Advance]]
+
+
+@contextlib.contextmanager
+def bar(description: str, total: int) -> Iterator[Advance]:
+    """A tqdm bar on standard error with the time left; yields the function that advances it."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=description, file=sys.stderr, dynamic_ncols=True) as shown:
+        yield lambda *_, steps=1: shown.update(steps)
+
+
+@contextlib.contextmanager
+def no_bar(description: str, total: int) -> Iterator[Advance]:
+    """The same without a bar."""
+    yield lambda *_, **__: None
+
+
+def show(outcome: Outcome, options: Common) -> None:
+    """Print the outcome: JSON or tables."""
+    if options.json:
+        print(json.dumps(_plain(outcome.data)))
+        return
+    from rich.console import Console
+
+    outcome.show(Console(width=None if sys.stdout.isatty() else 120, highlight=False))
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity: null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    """A rich table; the first column to the left, the others to the right."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="left" if position == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,46 @@
+"""``evaluate``: loss and accuracy of a checkpoint."""
+
+import dataclasses
+from typing import Any
+
+from landscape.cli import common, subject
+from landscape.errors import RequestError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(common.Common, subject.Subject):
+    pass
+
+
+def execute(options: Options) -> common.Outcome:
+    """Evaluate; prints, and writes a JSON file if ``--out`` names one."""
+    import json
+    from pathlib import Path
+
+    from landscape.training.evaluate import evaluate
+
+    if options.objective is not None:
+        raise RequestError(
+            "objective: evaluate takes a checkpoint; call Objective.evaluate instead"
+        )
+    loaded = subject.load(options)
+    found = evaluate(
+        loaded.model.apply,
+        loaded.params,
+        loaded.split,
+        loaded.preprocessing,
+        loaded.batch,
+        loss=options.loss,
+    )
+    data = {"split": options.split, **found}
+    if options.out is not None:
+        Path(options.out).write_text(json.dumps(data) + "\n")
+
+    def show(console: Any) -> None:
+        accuracy, error = 100 * found["accuracy"], 100 * found["accuracy_standard_error"]
+        console.print(
+            f"{options.split} split, {found['examples']} images: loss {found['loss']:.4f}, "
+            f"accuracy {accuracy:.2f} ± {error:.2f} %"
+        )
+
+    return common.Outcome(data, show)

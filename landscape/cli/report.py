@@ -1,0 +1,71 @@
+"""``report``: tables and figures of finished runs as one HTML page."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from landscape.cli import common
+from landscape.errors import RequestError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Request:
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional] = dataclasses.field(
+        metadata={"positional": True}
+    )
+    """Run folders, in the order of the columns; or one folder that holds run folders."""
+    title: str = "Loss landscapes"
+    """Heading of the page."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(common.Common, _Request):
+    pass
+
+
+def execute(options: Options) -> common.Outcome:
+    """Collect what the run folders hold, write the page, print its tables."""
+    from landscape import report
+
+    folders = run_folders(options.runs)
+    runs = [report.collect(folder) for folder in folders]
+    path = Path(options.out or folders[0].parent / "report.html")
+    report.write(runs, path, title=options.title)
+    tables = [report.table1(runs), report.table3(runs)]
+    data = {
+        "report": str(path),
+        "tables": [
+            {"title": t.title, "columns": list(t.columns), "rows": [list(r) for r in t.rows]}
+            for t in tables
+        ],
+    }
+
+    def show(console: Any) -> None:
+        for table in tables:
+            console.print(report.to_rich(table))
+        console.print(f"written to {path}")
+
+    return common.Outcome(data, show)
+
+
+def run_folders(names: tuple[str, ...]) -> list[Path]:
+    """The run folders named, or those inside the one folder named.
+
+    Raises
+    ------
+    RequestError
+        If one of them is no run folder.
+    """
+    if not names:
+        raise RequestError("runs: none given; name run folders, for example runs/quickstart/*")
+    folders = [Path(name) for name in names]
+    if len(folders) == 1 and not (folders[0] / "config.json").is_file() and folders[0].is_dir():
+        folders = sorted(p.parent for p in folders[0].glob("*/config.json")) or folders
+    elif len(folders) > 1:  # a shell pattern also matches the report beside the runs
+        folders = [folder for folder in folders if folder.is_dir()] or folders
+    for folder in folders:
+        if not (folder / "config.json").is_file():
+            raise RequestError(f"runs: {folder} is no run folder (it has no config.json)")
+    return folders

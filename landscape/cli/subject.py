@@ -1,0 +1,238 @@
+"""What an analysis command looks at: checkpoint, model, data and loss, made into an objective."""
+
+import dataclasses
+import functools
+import importlib.util
+from pathlib import Path
+from typing import Any, Literal
+
+from landscape.errors import RequestError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Options that say what is analysed."""
+
+    checkpoint: str | None = None
+    """A run folder (its newest step), FOLDER@STEP, or a file; see `formats`."""
+    model: str | None = None
+    """Network of the checkpoint (default: what its run folder says); see `models`."""
+    data: str | None = None
+    """digits, a folder of class folders, an .npz, module:function (default: the run's data)."""
+    split: Literal["train", "test"] = "train"
+    """Part of the data that is used."""
+    images: int | None = None
+    """Use only this many images, evenly spaced through the split."""
+    batch: int | None = None
+    """Images at a time; limits memory, not the result (default: by image size)."""
+    loss: Literal["softmax_cross_entropy", "sigmoid_cross_entropy"] = "softmax_cross_entropy"
+    """Loss that is analysed; the paper uses softmax whatever the training loss was."""
+    l2: float = 0.0
+    """Coefficient of an L2 term that is added to the loss."""
+    devices: int = 1
+    """Number of devices over which the images are divided."""
+    objective: str | None = None
+    """FILE.py:FUNCTION returning a landscape.Objective, instead of all the above."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A subject in memory: model, parameters, images, and where they came from."""
+
+    model: Any
+    params: Any
+    data: Any
+    split: Any
+    preprocessing: str
+    batch: int
+    folder: Path
+    stem: str
+    record: dict[str, Any]
+
+
+def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
+    """Read checkpoint and data, build the model, and check that they fit.
+
+    Parameters
+    ----------
+    options
+        The request.
+    checkpoint
+        Whether parameters are needed; without, a model name will do.
+
+    Raises
+    ------
+    RequestError
+        For whatever is missing, unreadable, or does not fit.
+    """
+    from landscape import checkpoints, data
+    from landscape.checkpoints import native
+    from landscape.models import registry
+
+    params, config, step = None, {}, None
+    if options.checkpoint is not None:
+        if checkpoint:
+            found = checkpoints.load(options.checkpoint)
+            params, config, step = found.params, found.config or {}, found.step
+        else:
+            folder = Path(options.checkpoint.rpartition("@")[0] or options.checkpoint)
+            config = native.read_config(folder) or {}
+            if not config:
+                raise RequestError(f"checkpoint: {folder} is no run folder; use --model and --data")
+    elif checkpoint:
+        raise RequestError("checkpoint: none given; use --checkpoint RUN_FOLDER (see `train`)")
+    known, source = config.get("model", {}), config.get("data", {})
+    name = options.model or known.get("name")
+    if name is None:
+        raise RequestError("model: the checkpoint does not say its network; use --model NAME")
+    reference = options.data or source.get("reference")
+    if reference is None:
+        raise RequestError("data: the checkpoint does not say its data; use --data")
+    own = reference == source.get("reference")
+    images = data.load(
+        reference,
+        **({k: source[k] for k in ("holdout", "seed", "image_size") if k in source} if own else {}),
+    )
+    same = name == known.get("name")
+    model = registry.build(
+        name,
+        classes=known.get("classes", images.classes),
+        image_shape=tuple(known.get("image_shape", images.image_shape)),
+        activation=known.get("activation") if same else None,
+    )
+    if tuple(model.image_shape) != images.image_shape:
+        raise RequestError(
+            f"data: images are {images.image_shape}, {name} of this checkpoint takes "
+            f"{tuple(model.image_shape)}; use other --data"
+        )
+    if images.classes > model.classes:
+        raise RequestError(
+            f"data: labels go up to {images.classes - 1}, {name} has {model.classes} classes; "
+            "use the data it was trained for"
+        )
+    if params is not None:
+        checkpoints.check_fit(params, model.abstract(), f"checkpoint {options.checkpoint}")
+    split = images.train if options.split == "train" else images.test
+    if split is None:
+        raise RequestError(f"split: {reference} has no test split; use --split train")
+    if options.images is not None:
+        if not 0 < options.images <= len(split):
+            raise RequestError(
+                f"images: {options.images} asked for, the {options.split} split has {len(split)}"
+            )
+        split = split.thinned(options.images)
+    path = Path(options.checkpoint or name.replace("/", "-"))
+    run = config and options.checkpoint is not None
+    folder = Path(options.checkpoint.rpartition("@")[0]) if run and not path.is_dir() else path
+    return Loaded(
+        model=model,
+        params=params,
+        data=images,
+        split=split,
+        preprocessing=config.get("preprocessing", "minus_one_to_one"),
+        batch=_batch(options, split),
+        folder=folder if run else Path(),
+        stem="" if run else f"{path.stem}-",
+        record={
+            "model": name,
+            "checkpoint_step": -1 if step is None else step,
+            "data": {
+                "reference": reference,
+                "split": options.split,
+                "examples": len(split),
+                "hash": split.hash,
+            },
+        },
+    )
+
+
+def _batch(options: Subject, split: Any) -> int:
+    if options.batch is not None:
+        if options.batch < 1:
+            raise RequestError(f"batch: {options.batch} is below 1; use 1 or more")
+        return min(options.batch, len(split))
+    height, width, _ = split.image_shape
+    return min(max(16, 2**17 // (height * width)), 2048, len(split))
+
+
+def objective(options: Subject, loaded: Loaded | None) -> Any:
+    """The objective of a loaded subject, or the user's own of ``--objective``."""
+    if options.objective is not None:
+        return _own_objective(options.objective)
+    from landscape.data.loader import batches
+    from landscape.devices import data_mesh
+    from landscape.objective import Objective
+
+    loss, metrics = classification(loaded.model, loaded.preprocessing, options.loss)
+    return Objective(
+        loss,
+        loaded.params,
+        batches(loaded.split, loaded.batch),
+        mesh=data_mesh(options.devices) if options.devices > 1 else None,
+        l2=options.l2,
+        metrics=metrics,
+        record={
+            "loss_name": options.loss,
+            "augmentation": "none",
+            "normalisation_statistics": "none",  # GroupNorm and LayerNorm keep no statistics
+            **loaded.record,
+        },
+    )
+
+
+@functools.lru_cache(maxsize=32)
+def classification(model: Any, preprocessing: str, loss: str) -> tuple[Any, Any]:
+    """Loss and metrics of a classifier. Cached: checkpoints of one model share their programs."""
+    import jax.numpy as jnp
+
+    from landscape.data.preprocessing import preprocess
+    from landscape.objective import Composite
+    from landscape.training.losses import get_loss
+
+    prepare, per_example = preprocess(preprocessing), get_loss(loss)
+
+    def logits(params, batch):
+        return model.apply(params, prepare(batch["images"]))
+
+    def criterion(outputs, batch):
+        return per_example(outputs, batch["labels"])
+
+    def metrics(params, batch):
+        right = jnp.argmax(logits(params, batch), axis=-1) == batch["labels"]
+        return {"accuracy": right.astype(jnp.float32)}
+
+    return Composite(logits, criterion), metrics
+
+
+def _own_objective(reference: str) -> Any:
+    from landscape.objective import Objective
+
+    path, _, name = reference.rpartition(":")
+    if not path or not Path(path).is_file():
+        raise RequestError(f"objective: {reference!r} names no file; write FILE.py:FUNCTION")
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if spec is None or spec.loader is None:
+        raise RequestError(f"objective: {path} is no Python file; write FILE.py:FUNCTION")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise RequestError(f"objective: {path} has no function {name!r}")
+    made = function()
+    if not isinstance(made, Objective):
+        raise RequestError(
+            f"objective: {name} in {path} returned {type(made).__name__}, not a landscape.Objective"
+        )
+    return made
+
+
+def result_path(options: Any, loaded: Loaded | None, name: str) -> Path:
+    """``--out``, or ``NAME.h5`` in the run folder, or beside the user's own objective."""
+    if options.out is not None:
+        path = Path(options.out)
+        if path.is_dir():
+            raise RequestError(f"out: {path} is a folder; name a file such as {path / name}.h5")
+        return path
+    if loaded is None:
+        return Path(f"{Path(options.objective.rpartition(':')[0]).stem}-{name}.h5")
+    return loaded.folder / f"{loaded.stem}{name}.h5"

@@ -1,0 +1,145 @@
+"""The figures of a report: from runs to matplotlib figures, and from those to data addresses."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from landscape.errors import RequestError
+from landscape.plots import compare, compare_blocks, compare_neurons, compare_training, style
+from landscape.report import measures
+from landscape.report.measures import WHOLE
+from landscape.report.numbers import interval, number, with_error
+from landscape.report.run import Run, distinct
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure on the page: its address (``data:...``), alternative text and caption."""
+
+    address: str
+    alternative: str
+    caption: str
+
+
+def surface_figure(
+    runs: Sequence[Run],
+    *,
+    kind: str = "surface",
+    log: bool = False,
+    vmin: float | None = None,
+    vmax: float | None = None,
+) -> Figure:
+    """The loss surfaces of several runs on one range, each above its λmax and test accuracy.
+
+    Runs without a surface are left out. Where every network was trained plainly and with SAM, the
+    plain ones stand in the first row and their partners below them.
+
+    Raises
+    ------
+    RequestError
+        If no run has a surface.
+    """
+    runs = [run for run in distinct(runs) if measures.surface(run) is not None]
+    if not runs:
+        raise RequestError("runs: none of them has a surface.h5 with a finite point; run "
+                           "`surface` on them first")  # fmt: skip
+    runs, columns = _in_rows(runs)
+    return compare(
+        {run.label: measures.surface(run) for run in runs},
+        kind=kind,
+        log=log,
+        vmin=vmin,
+        vmax=vmax,
+        captions={run.label: _caption(run) for run in runs},
+        columns=columns,
+    )
+
+
+def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
+    """Every figure for which there are numbers, by name."""
+    found = {}
+    surfaces = {run.label: s for run in runs if (s := measures.surface(run)) is not None}
+    if surfaces:
+        lowest, highest = _ends([z for _, _, z in surfaces.values()])
+        told = (f"of {', '.join(surfaces)}; the loss goes from {number(lowest, 3)} to "
+                f"{number(highest, 3)}.")  # fmt: skip
+        found["surfaces"] = Picture(
+            _svg(surface_figure(runs)),
+            f"Loss surfaces side by side {told}",
+            "Training loss around each checkpoint on a plane of two random directions. Height, "
+            "colour and extent are the same in every panel; white lines are contours. A random "
+            "plane almost never holds the sharpest directions, so judge sharpness by the λmax "
+            "below each panel and not by the picture.",
+        )
+        log = lowest > 0
+        found["contours"] = Picture(
+            _svg(surface_figure(runs, kind="contour", log=log)),
+            f"Contours of the loss surfaces {told}",
+            "The same surfaces from above" + (", colours on a logarithmic scale" if log else "")
+            + ". The cross marks the checkpoint, grey is where no finite loss is known.",
+        )  # fmt: skip
+    activities = {run.label: a for run in runs if (a := measures.activity(run)) is not None}
+    if activities:
+        found["neurons"] = Picture(
+            _svg(compare_neurons(activities)),
+            f"Percentage of active neurons against depth for {', '.join(activities)}.",
+            "Share of post-activation values above zero, layer by layer, with standard errors "
+            "over examples. Dashed with open markers: trained with SAM.",
+        )
+    sharpness = {run.label: s for run in runs if (s := measures.sharpness(run)) is not None}
+    if sharpness:
+        found["blocks"] = Picture(
+            _svg(compare_blocks(sharpness)),
+            f"λmax of every component of {', '.join(sharpness)} on a logarithmic axis.",
+            "λmax of the sub-diagonal blocks of the Hessian; the lines at the ends of the bars "
+            "span the lower to the upper bound. Tinted: trained with SAM. An asterisk marks what "
+            "did not converge.",
+        )
+    curves = {run.label: run.metrics for run in runs if run.metrics}
+    if curves:
+        found["training"] = Picture(
+            _svg(compare_training(curves)),
+            f"Training loss and test accuracy against epochs for {', '.join(curves)}.",
+            "Training loss of the mini-batches (logarithmic) and test accuracy. Dashed: SAM.",
+        )
+    return found
+
+
+def _in_rows(runs: list[Run]) -> tuple[list[Run], int | None]:
+    plain = [run for run in runs if style.SAM not in run.label]
+    partners = {style.base(run.label): run for run in runs if style.SAM in run.label}
+    paired = sorted(partners) == sorted(run.label for run in plain)
+    if paired and len(plain) > 1 and 2 * len(plain) == len(runs):
+        return plain + [partners[run.label] for run in plain], len(plain)
+    return runs, None
+
+
+def _caption(run: Run) -> str:
+    lines = []
+    sharp, accuracy = measures.extreme(run, WHOLE), measures.accuracy(run)
+    if sharp:
+        lines.append(f"λmax {number(sharp.estimate)} {interval(sharp.lower, sharp.upper)}"
+                     + ("" if sharp.converged else " *"))  # fmt: skip
+    if accuracy:
+        value, error = accuracy
+        shown = with_error(100 * value, 100 * error) if error else f"{100 * value:.2f}"
+        lines.append(f"test accuracy {shown} %")
+    lines.append(run.status("surface"))
+    return "\n".join(filter(None, lines))
+
+
+def _ends(heights: Sequence[np.ndarray]) -> tuple[float, float]:
+    return min(float(np.nanmin(z)) for z in heights), max(float(np.nanmax(z)) for z in heights)
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as the address of an SVG image, the same bytes every time."""
+    stream = io.BytesIO()
+    with rc_context({"svg.hashsalt": "landscape", "svg.fonttype": "path"}):
+        figure.savefig(stream, format="svg", dpi=220, metadata={"Date": None})
+    return f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -1,0 +1,108 @@
+"""The page: one HTML file that needs nothing else."""
+
+import os
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+from landscape.errors import RequestError
+from landscape.report.css import STYLE
+from landscape.report.figures import Picture, pictures
+from landscape.report.provenance import provenance
+from landscape.report.run import NOT_MEASURED, Run, distinct
+from landscape.report.table import to_html
+from landscape.report.tables import components, planes, table1, table3
+from landscape.report.words import summary, warnings
+
+_SECTIONS = (
+    ("surfaces", "Loss surfaces"),
+    ("contours", "Contours"),
+    ("neurons", "Active neurons"),
+    ("blocks", "Sharpness by component"),
+    ("training", "Training"),
+)
+
+
+def write(runs: Iterable[Run], path: str | os.PathLike, *, title: str = "Loss landscapes") -> Path:
+    """Write the report of several runs as one self-contained HTML file.
+
+    The page holds tables 1 and 3 of Chen, Hsieh and Gong (arXiv:2106.01548v1), the surfaces on one
+    scale, active neurons, λmax per component, training curves, every eigenvalue with its bounds,
+    and where each number comes from. What was not measured is said. The same results give the same
+    bytes; the file is replaced in one go.
+
+    Raises
+    ------
+    RequestError
+        If there are no runs or the file cannot be written.
+    """
+    runs = distinct(runs)
+    if not runs:
+        raise RequestError("runs: there are none to report; pass at least one run folder")
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(_page(runs, title, path.parent), encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RequestError(
+            f"out: {path} cannot be written ({error.strerror}); name another file"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _page(runs: list[Run], title: str, beside: Path) -> str:
+    drawn = pictures(runs)
+    parts = [
+        f"<header><h1>{escape(title)}</h1>",
+        f"<p>{escape(summary(runs))}</p></header>",
+        _warnings(warnings(runs)),
+        "<main>",
+        _section("Results", to_html(table1(runs)) + to_html(table3(runs))),
+    ]
+    for name, heading in _SECTIONS:
+        content = _figure(drawn.get(name))
+        plane = planes(runs) if name == "contours" else None
+        parts.append(_section(heading, content + (to_html(plane) if plane else "")))
+    parts.append(_section("Every eigenvalue", "".join(_eigenvalues(run) for run in runs)))
+    sources = provenance(runs, beside)
+    parts.append(_section(
+        "Where the numbers come from", "".join(to_html(table, wide=True) for table in sources)
+    ))  # fmt: skip
+    parts.append("</main>")
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _section(heading: str, content: str) -> str:
+    return f"<section><h2>{escape(heading)}</h2>\n{content}</section>"
+
+
+def _figure(picture: Picture | None) -> str:
+    if picture is None:
+        return f'<p class="absent-figure">{NOT_MEASURED}</p>'
+    return (
+        f'<figure><img src="{picture.address}" alt="{escape(picture.alternative)}">'
+        f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
+    )
+
+
+def _eigenvalues(run: Run) -> str:
+    if "hessian" not in run.results:
+        return f'<p class="absent-figure">{escape(run.label)}: {NOT_MEASURED}</p>'
+    return to_html(components(run))
+
+
+def _warnings(lines: list[str]) -> str:
+    if not lines:
+        return ""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<aside class="warnings"><strong>To be careful about</strong><ul>{items}</ul></aside>'

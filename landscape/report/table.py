@@ -1,0 +1,85 @@
+"""A table of text and its two renderings: for the terminal and for the page."""
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from landscape.report.run import NOT_MEASURED
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text; the first column holds the names of the rows.
+
+    A cell may have a second line (after a newline) for what qualifies its number: bounds, a
+    residual. ``notes`` are printed below.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"row {row[0]!r} has {len(row)} cells, not {len(self.columns)}")
+
+    def cell(self, row: str, column: str) -> str:
+        """The cell below ``column`` in the row named ``row``."""
+        found = next(cells for cells in self.rows if cells[0] == row)
+        return found[self.columns.index(column)]
+
+
+def to_rich(table: Table) -> Any:
+    """The table for ``rich.console.Console.print``."""
+    from rich.console import Group
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    grid = RichTable(title=Text(table.title), title_justify="left", title_style="bold")
+    for place, column in enumerate(table.columns):
+        first = place == 0
+        justify = "left" if first else "right"
+        grid.add_column(Text(column), justify=justify, no_wrap=first, overflow="fold")
+    for row in table.rows:
+        grid.add_row(*(Text(cell, style="dim" if _absent(cell) else "") for cell in row))
+    return Group(grid, *(Text(note, style="dim") for note in table.notes))
+
+
+def to_html(table: Table, *, wide: bool = False) -> str:
+    """The table as HTML with header scopes; everything is escaped.
+
+    ``wide`` is for tables of words rather than numbers: cells to the left, long words broken.
+    """
+    head = "".join(
+        f'<th scope="col">{_lines(column)}</th>' if column else "<td></td>"
+        for column in table.columns
+    )
+    body = "\n".join(
+        f'<tr><th scope="row">{_lines(row[0])}</th>'
+        + "".join(f"<td{_class(cell)}>{_lines(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in table.rows
+    )
+    notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    return (
+        f'<div class="table{" words" if wide else ""}"><div class="scroll"><table>\n'
+        f"<caption>{escape(table.title)}</caption>\n<thead><tr>{head}</tr></thead>\n"
+        f"<tbody>\n{body}\n</tbody></table></div>"
+        + (f'<ul class="notes">{notes}</ul>' if notes else "")
+        + "</div>"
+    )
+
+
+def _lines(cell: str) -> str:
+    first, *rest = cell.split("\n")
+    return escape(first) + "".join(f"<small>{escape(line)}</small>" for line in rest)
+
+
+def _class(cell: str) -> str:
+    return ' class="absent"' if _absent(cell) else ""
+
+
+def _absent(cell: str) -> bool:
+    return cell == NOT_MEASURED or cell.startswith("incomplete (")

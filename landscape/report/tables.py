@@ -1,0 +1,225 @@
+"""Tables in the shape of Chen, Hsieh and Gong, arXiv:2106.01548v1, and the detailed ones."""
+
+from collections.abc import Iterable, Sequence
+
+from landscape.report import measures
+from landscape.report.measures import WHOLE, Extreme
+from landscape.report.numbers import DASH, count, interval, number, with_error
+from landscape.report.run import NOT_MEASURED, Run, distinct
+from landscape.report.table import Table
+
+UNCONVERGED = "*"
+
+
+def table1(runs: Iterable[Run]) -> Table:
+    """Parameters, κ, λmax, accuracy and loss: a column per run (Table 1 of the paper)."""
+    runs = distinct(runs)
+    rows = [
+        ("#Params", *(_count(measures.parameter_count(run)) for run in runs)),
+        ("NTK κ at initialisation", *(_kappa(run, "ntk") for run in runs)),
+        ("Hessian λmax\n[lower, upper]", *(_bounded(run, WHOLE) for run in runs)),
+        ("λmax by power iteration\npaper's method, uncertified", *(_power(run) for run in runs)),
+        ("Test accuracy (%)", *(_accuracy(run) for run in runs)),
+        ("Training loss at the checkpoint", *(_loss(run) for run in runs)),
+    ]
+    if any("ntk-lecun" in run.results for run in runs):
+        row = ("NTK κ, non-zero head", *(_kappa(run, "ntk-lecun") for run in runs))
+        rows.insert(2, row)
+    return Table(
+        "Table 1. Trainability, sharpness and accuracy",
+        ("", *(run.label for run in runs)),
+        tuple(rows),
+        tuple(_notes1(runs)),
+    )
+
+
+def table3(runs: Iterable[Run]) -> Table:
+    """λmax of sub-diagonal blocks and norms: a row per run (Table 3 of the paper)."""
+    runs = distinct(runs)
+    columns = (
+        "Model", "Embedding", "MSA / token MLP", "MLP / channel MLP", "First block", "Middle block",
+        "Last block", "Head", "Whole", "‖w‖₂", "‖a‖₂ first", "‖a‖₂ middle", "‖a‖₂ last",
+    )  # fmt: skip
+    notes = [
+        "MSA / token MLP and MLP / channel MLP: the largest over all blocks. The middle one of n "
+        "blocks is number ⌈n/2⌉. ‖a‖₂: mean norm of the post-activations of a block (of a "
+        "Mixer's channel MLP).",
+        "Bounds, and the values of every block, are in the detailed tables.",
+    ]
+    if any(UNCONVERGED in cell for run in runs for cell in _row3(run)):
+        notes.append(f"{UNCONVERGED} not converged to the width that was asked for.")
+    return Table(
+        "Table 3. λmax of the sub-diagonal blocks of the Hessian, and norms",
+        columns,
+        tuple(_row3(run) for run in runs),
+        tuple(notes),
+    )
+
+
+def components(run: Run) -> Table:
+    """Every eigenvalue of a run with its bounds, residual and cost."""
+    rows = []
+    parameters = run.results["hessian"]["parameters"]
+    for name, size in zip(measures.targets(run), parameters, strict=True):
+        largest, smallest = (measures.extreme(run, name, end) for end in ("max", "min"))
+        if largest is None:
+            rows.append((name, count(size), NOT_MEASURED, *[""] * 7))
+            continue
+        rows.append((
+            name, count(size), number(largest.estimate), interval(largest.lower, largest.upper),
+            number(largest.residual, 2), *_smallest(smallest), count(largest.products),
+            "yes" if largest.converged else "no",
+        ))  # fmt: skip
+    columns = ("Block", "Parameters", "λmax", "[lower, upper]", "Residual",
+               "λmin", "[lower, upper]", "Residual", "Products", "Converged")  # fmt: skip
+    status = run.status("hessian")
+    return Table(
+        f"{run.label}: eigenvalues of the Hessian, whole and block by block",
+        columns,
+        tuple(rows),
+        (status,) if status else (),
+    )
+
+
+def planes(runs: Iterable[Run]) -> Table | None:
+    """The planes of the surfaces: how long the directions are and the angle between them."""
+    rows = []
+    for run in distinct(runs):
+        stored = run.results.get("surface")
+        if stored is None:
+            continue
+        x, y, has = stored["xcoordinates"], stored["ycoordinates"], stored.attributes
+        rows.append((
+            run.label, f"{len(x)} × {len(y)}",
+            *(f"{number(float(c[0]), 3)} to {number(float(c[-1]), 3)}" for c in (x, y)),
+            *(number(float(has.get(name, float("nan"))), 3)
+              for name in ("length_x", "length_y", "cosine")),
+            str(has.get("normalization", DASH)), str(has.get("seed", DASH)),
+            run.status("surface") or "complete",
+        ))  # fmt: skip
+    columns = ("Model", "Points", "Direction 1", "Direction 2", "Length 1 / ‖w‖", "Length 2 / ‖w‖",
+               "Cosine", "Normalisation", "Seed", "Status")  # fmt: skip
+    return Table("The planes of the surfaces", columns, tuple(rows)) if rows else None
+
+
+def _smallest(value: Extreme | None) -> tuple[str, str, str]:
+    if value is None:
+        return (DASH,) * 3
+    return (
+        number(value.estimate), interval(value.lower, value.upper), number(value.residual, 2)
+    )  # fmt: skip
+
+
+def _count(value: int | None) -> str:
+    return NOT_MEASURED if value is None else count(value)
+
+
+def _kappa(run: Run, name: str) -> str:
+    return run.status(name) or with_error(*measures.kappa(run.results[name]))
+
+
+def _missing(run: Run) -> str:
+    return run.status("hessian") or NOT_MEASURED
+
+
+def _bounded(run: Run, target: str) -> str:
+    value = measures.extreme(run, target)
+    if value is None:
+        return _missing(run)
+    return f"{_estimate(value)}\n{interval(value.lower, value.upper)}"
+
+
+def _estimate(value: Extreme) -> str:
+    return number(value.estimate) + ("" if value.converged else UNCONVERGED)
+
+
+def _power(run: Run) -> str:
+    found = measures.power_iteration(run)
+    return NOT_MEASURED if found is None else f"{number(found[0])}\nresidual {number(found[1], 2)}"
+
+
+def _accuracy(run: Run) -> str:
+    found = measures.accuracy(run)
+    if found is None:
+        return NOT_MEASURED
+    value, error = found
+    return f"{100 * value:.2f}" if not error else with_error(100 * value, 100 * error)
+
+
+def _loss(run: Run) -> str:
+    value = measures.training_loss(run)
+    return NOT_MEASURED if value is None else number(value)
+
+
+def _row3(run: Run) -> tuple[str, ...]:
+    blocks = measures.whole_blocks(run)
+    units = any("/unit" in name for name in blocks)
+    attention = [t for t in measures.targets(run) if t.endswith(("/attention", "/token_mlp"))]
+    mlp = [t for t in measures.targets(run) if t.endswith(("/mlp", "/channel_mlp"))]
+    norms = measures.activation_norms(run)
+    hessian = run.results.get("hessian")
+    has_norm = hessian is not None and "norm" in hessian.attributes
+    return (
+        run.label,
+        _largest(run, ["embedding"]),
+        DASH if units and not attention else _largest(run, attention),
+        DASH if units and not mlp else _largest(run, mlp),
+        *(_largest(run, [name]) for name in _three(blocks)),
+        _largest(run, ["head"]),
+        _largest(run, [WHOLE]),
+        number(float(hessian.attributes["norm"])) if has_norm else NOT_MEASURED,
+        *(_norm(run, norms, name) for name in _three(list(norms))),
+    )
+
+
+def _three(names: Sequence[str]) -> tuple[str, str, str]:
+    """The first, the middle and the last; empty names where there is none."""
+    return (names[0], names[(len(names) - 1) // 2], names[-1]) if names else ("", "", "")
+
+
+def _largest(run: Run, names: Sequence[str]) -> str:
+    if not set(names) & set(measures.targets(run)):
+        return NOT_MEASURED
+    values = [measures.extreme(run, name) for name in names]
+    known = [value for value in values if value is not None]
+    if len(known) < len(names):
+        return _missing(run)
+    largest = max(known, key=lambda value: value.estimate)
+    doubtful = "" if all(value.converged for value in known) else UNCONVERGED
+    return number(largest.estimate) + doubtful
+
+
+def _norm(run: Run, norms: dict[str, float], name: str) -> str:
+    value = norms.get(name, float("nan"))
+    return number(value) if value == value else run.status("neurons") or NOT_MEASURED
+
+
+def _notes1(runs: Sequence[Run]) -> list[str]:
+    notes = []
+    stored = [run.results["hessian"] for run in runs if "hessian" in run.results]
+    confidences = sorted({float(s.attributes["confidence"]) for s in stored
+                          if "confidence" in s.attributes})  # fmt: skip
+    if confidences:
+        stated = " or ".join(f"{100 * value:g} %" for value in confidences)
+        notes.append(f"λmax: Ritz value; the true eigenvalue lies within the bounds with a "
+                     f"probability of {stated} over the random start vector.")  # fmt: skip
+    if any(UNCONVERGED in _bounded(run, WHOLE) for run in runs):
+        notes.append(f"{UNCONVERGED} not converged to the width that was asked for.")
+    if any(measures.power_iteration(run) for run in runs):
+        notes.append("Power iteration has no bounds: it can stop far below λmax; the residual "
+                     "‖Hv − λv‖ only says that some eigenvalue is that near.")  # fmt: skip
+    kernels = {
+        f"{s.attributes.get('head', '?')} head, {s.attributes.get('activation', '?')}, "
+        f"batches of {s.attributes.get('batch_size', '?')}"
+        for run in runs for name, s in run.results.items() if name.startswith("ntk")
+    }  # fmt: skip
+    if kernels:
+        notes.append(f"κ: mean over batches ± standard error ({'; '.join(sorted(kernels))}).")
+    if any(measures.accuracy(run) for run in runs):
+        notes.append("Test accuracy ± binomial standard error of the finite test set.")
+    logged = [run.label for run in runs if measures.loss_is_logged(run)
+              and measures.training_loss(run) is not None]  # fmt: skip
+    if logged:
+        notes.append(f"Training loss of the last logged step, not of the checkpoint: "
+                     f"{', '.join(logged)}.")  # fmt: skip
+    return notes

@@ -1,0 +1,122 @@
+"""What was run and found, and what to be careful about, told from the data."""
+
+from collections.abc import Sequence
+
+from landscape.plots import style
+from landscape.report import measures
+from landscape.report.measures import WHOLE, Extreme
+from landscape.report.numbers import number
+from landscape.report.run import Run
+
+
+def summary(runs: Sequence[Run]) -> str:
+    """One paragraph: the runs, their accuracy, their sharpness, what SAM changed."""
+    models = list(dict.fromkeys(run.model for run in runs))
+    said = [f"{_plural(len(runs), 'run')} of {_plural(len(models), 'network')} "
+            f"({', '.join(models)})"]  # fmt: skip
+    data = list(dict.fromkeys(
+        str(run.config["data"]["reference"])
+        for run in runs if run.config.get("data", {}).get("reference")
+    ))  # fmt: skip
+    if data:
+        said[0] += f" trained on {_joined(data)}"
+    radii = sorted({run.rho for run in runs if run.rho > 0})
+    if radii:
+        with_sam = sum(run.rho > 0 for run in runs)
+        said[0] += f", {with_sam} of them with SAM (ρ = {_joined([f'{r:g}' for r in radii])})"
+    accuracies = {run.label: measures.accuracy(run) for run in runs}
+    known = {label: found[0] for label, found in accuracies.items() if found}
+    if known:
+        said.append(_range("Test accuracy", known, lambda v: f"{100 * v:.1f} %"))
+    sharp = {run.label: measures.extreme(run, WHOLE) for run in runs}
+    known = {label: value.estimate for label, value in sharp.items() if value}
+    if known:
+        said.append(_range("The largest Hessian eigenvalue λmax", known, number))
+    said += _pairs(runs)
+    return ". ".join(said) + "."
+
+
+def warnings(runs: Sequence[Run]) -> list[str]:
+    """Reasons not to compare, or not to trust, some of the numbers."""
+    told = [problem for run in runs for problem in run.problems]
+    loose = []
+    for run in runs:
+        hashes = {
+            name: stored.attributes["parameters_hash"]
+            for name, stored in run.results.items()
+            if "parameters_hash" in stored.attributes and not name.startswith("ntk")
+        }
+        if len(set(hashes.values())) > 1:
+            told.append(f"{run.label}: {_joined(list(hashes))} were computed from different "
+                        "parameters; run them again on one checkpoint.")  # fmt: skip
+        found = [measures.extreme(run, name) for name in measures.targets(run)]
+        count = sum(value is not None and not value.converged for value in found)
+        if count:
+            loose.append(f"{run.label} ({count} of {len(found)})")
+    if loose:
+        told.append("Eigenvalues that did not converge to the width that was asked for (marked "
+                    "with an asterisk; their bounds hold but are wide): "
+                    f"{_joined(loose)}.")  # fmt: skip
+    told += _differing(runs, "hessian", ("examples", "l2", "data"), "Hessians")
+    told += _differing(runs, "surface", ("normalization", "examples", "data"), "Surfaces")
+    told += _differing(runs, "ntk", ("batch_size", "activation", "head"), "Kernels")
+    return told
+
+
+def _pairs(runs: Sequence[Run]) -> list[str]:
+    """What SAM did to λmax, where a network was trained both ways."""
+    said = []
+    plain = {run.label: run for run in runs if style.SAM not in run.label}
+    for run in runs:
+        partner = plain.get(style.base(run.label))
+        if style.SAM not in run.label or partner is None:
+            continue
+        before, after = (measures.extreme(r, WHOLE) for r in (partner, run))
+        if before and after and min(before.estimate, after.estimate) > 0:
+            said.append(_change(partner.label, before, after))
+    return [f"With SAM λmax is {'; '.join(said)}"] if said else []
+
+
+def _change(label: str, before: Extreme, after: Extreme) -> str:
+    values = f"{number(before.estimate, 3)} to {number(after.estimate, 3)}"
+    if before.lower <= after.upper and after.lower <= before.upper:
+        return f"not distinguishable for {label} ({values}, the bounds overlap)"
+    if after.estimate < before.estimate:
+        return f"{number(before.estimate / after.estimate, 2)} times smaller for {label} ({values})"
+    return f"{number(after.estimate / before.estimate, 2)} times larger for {label} ({values})"
+
+
+def _range(what: str, values: dict[str, float], text) -> str:
+    if len(values) == 1:
+        label, value = next(iter(values.items()))
+        return f"{what} is {text(value)} ({label})"
+    low, high = min(values, key=values.get), max(values, key=values.get)
+    if text(values[low]) == text(values[high]):
+        return f"{what} is {text(values[low])} in every run"
+    return f"{what} lies between {text(values[low])} ({low}) and {text(values[high])} ({high})"
+
+
+def _differing(runs, name: str, keys: Sequence[str], what: str) -> list[str]:
+    """Attributes in which results differ that are shown side by side."""
+    told = []
+    stored = [run.results[name] for run in runs if name in run.results]
+    for key in keys:
+        values = {_plain(one.attributes[key]) for one in stored if key in one.attributes}
+        if len(values) > 1:
+            told.append(f"{what} of different runs differ in {key} "
+                        f"({', '.join(sorted(values))}): compare with care.")  # fmt: skip
+    return told
+
+
+def _plain(value) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key} {item}" for key, item in value.items())
+    return str(value)
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def _joined(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

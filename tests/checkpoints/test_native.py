@@ -1,0 +1,131 @@
+"""Run folders: what is written comes back, and damage is told."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import SingleDeviceSharding
+
+from landscape.checkpoints import load, native
+from landscape.devices import data_mesh, place, replicated
+from landscape.errors import RequestError
+
+PARAMS = {
+    "body": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)},
+    "bias": np.ones(2, "f4"),
+}
+ADAM = optax.adam(1e-3)
+
+
+def saved(folder, steps=(3, 10), keep=None):
+    """A run folder whose bias holds the step."""
+    with native.Writer(folder, keep) as writer:
+        for step in steps:
+            params = jax.tree.map(jnp.asarray, {**PARAMS, "bias": np.full(2, step, "f4")})
+            state = {"optimizer": ADAM.init(params), "step": np.int32(step)}
+            writer.save(step, params, state)
+    (folder / "config.json").write_text(json.dumps({"schema": 1}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return saved(tmp_path_factory.mktemp("run"))
+
+
+def test_newest_step_is_read_without_a_model(run):
+    checkpoint = load(str(run))
+    assert checkpoint.step == 10
+    assert checkpoint.config == {"schema": 1}
+    np.testing.assert_array_equal(checkpoint.params["body"]["kernel"], PARAMS["body"]["kernel"])
+    assert isinstance(checkpoint.params["bias"], np.ndarray)
+
+
+def test_a_step_is_chosen_by_name(run):
+    assert load(f"{run}@3").params["bias"].tolist() == [3, 3]
+    with pytest.raises(RequestError, match=r"has no step 4; available: 3, 10"):
+        load(f"{run}@4")
+
+
+def test_folder_whose_name_looks_like_a_step_is_a_folder(tmp_path):
+    folder = saved(tmp_path / "run@7", steps=(2,))
+    assert load(str(folder)).step == 2
+    assert load(f"{folder}@2").step == 2
+
+
+def test_parameters_and_state_come_back_bit_for_bit(run):
+    one = SingleDeviceSharding(jax.devices()[0])
+    params = jax.tree.map(jnp.asarray, PARAMS)
+    wanted = (params, {"optimizer": ADAM.init(params), "step": np.int32(0)})
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), wanted)
+    with native.Writer(run, None) as writer:
+        params, state = writer.restore(10, *abstract)
+    assert jax.tree.structure((params, state)) == jax.tree.structure(wanted)
+    assert params["bias"].tolist() == [10, 10]
+    assert int(state["step"]) == 10
+
+
+def test_a_run_on_eight_devices_is_read_on_one(tmp_path):
+    params = place(PARAMS, replicated(data_mesh(8)))
+    with native.Writer(tmp_path, None) as writer:
+        writer.save(1, params, {"step": np.int32(1)})
+    np.testing.assert_array_equal(load(str(tmp_path)).params["bias"], PARAMS["bias"])
+
+
+def test_only_the_newest_steps_are_kept(tmp_path):
+    assert native.steps(saved(tmp_path, steps=(1, 2, 3), keep=2)) == [2, 3]
+
+
+def test_unfinished_checkpoint_is_not_a_step(tmp_path):
+    saved(tmp_path, steps=(3, 10))
+    checkpoints = tmp_path / "checkpoints"
+    (checkpoints / "10").rename(checkpoints / "10.orbax-checkpoint-tmp")
+    assert load(str(tmp_path)).step == 3
+
+
+def test_folder_that_is_no_run_or_has_no_step_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="there is no"):
+        load(str(tmp_path / "nowhere"))
+    with pytest.raises(RequestError, match="is not a run folder"):
+        load(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(RequestError, match="has no complete checkpoint yet"):
+        load(str(tmp_path))
+    with pytest.raises(RequestError, match="neither a run folder nor"):
+        load(str(tmp_path / "config.json"))
+
+
+@pytest.mark.parametrize("damaged", ["_METADATA", "manifest.ocdbt", "d/*"])
+@pytest.mark.parametrize("how", ["truncated", "overwritten", "removed"])
+def test_damaged_checkpoint_is_told_with_the_step_to_use_instead(run, tmp_path, damaged, how):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    for path in (folder / "checkpoints" / "10" / "params").glob(damaged):
+        content = path.read_bytes()
+        if how == "truncated":
+            path.write_bytes(content[: len(content) // 2])
+        elif how == "overwritten":
+            path.write_bytes(bytes(255 - byte for byte in content))
+        else:
+            path.unlink()
+    with pytest.raises(RequestError, match=rf"step 10 of .* is damaged .*; use {folder}@3") as told:
+        load(str(folder))
+    assert "\n" not in str(told.value)
+    assert load(f"{folder}@3").step == 3
+
+
+def test_damaged_configuration_is_told(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    (folder / "config.json").write_text('{"schema": ')
+    with pytest.raises(RequestError, match=r"config\.json is not readable as JSON"):
+        load(str(folder))
+
+
+def test_nothing_is_printed(tmp_path, capfd):
+    load(str(saved(tmp_path)))
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,155 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from spectra import SPECTRA, Diagonal, quadratic, rotated
+
+from landscape.curvature import block_extremes, extremes
+from landscape.errors import RequestError
+from landscape.objective import Objective
+
+PRECISION = {np.float32: 1e-5, np.float64: 1e-10}
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def dtype(request):
+    with jax.enable_x64(request.param is np.float64):
+        yield request.param
+
+
+@pytest.mark.parametrize(
+    "spectrum",
+    [
+        [-3.0, -1.0, 0.0, 2.0, 5.0, 9.0],  # indefinite
+        [-8.0, -8.0, 1.0, 4.0, 9.0, 9.0],  # degenerate at both ends
+        [-20.0, -1.0, 0.0, 0.5, 1.0, 9.0],  # the negative end is larger
+        [-5.0, -4.0, -3.0, -2.5, -2.0, -1.0],  # negative definite
+    ],
+)
+def test_prescribed_spectra_are_found_between_their_bounds(dtype, spectrum):
+    objective = quadratic(rotated(spectrum, dtype=dtype), np.ones(6))
+    found = extremes(objective, limit=30)
+    assert found.converged
+    for eigenvalue, true in ((found.lambda_max, max(spectrum)), (found.lambda_min, min(spectrum))):
+        scale = max(map(abs, spectrum))
+        assert abs(eigenvalue.estimate - true) <= PRECISION[dtype] * scale
+        assert eigenvalue.lower <= true <= eigenvalue.upper
+        assert eigenvalue.lower <= eigenvalue.estimate <= eigenvalue.upper
+
+
+def test_softmax_regression_at_zero(dtype):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 5)).astype(dtype)
+    labels = rng.integers(0, 3, 40).astype(np.int32)
+
+    def loss(w, batch):
+        logits = batch[0] @ w
+        picked = jnp.take_along_axis(logits, batch[1][:, None], 1)[:, 0]
+        return jax.nn.logsumexp(logits, axis=1) - picked
+
+    found = extremes(Objective(loss, jnp.zeros((5, 3), dtype), [(x, labels)])).lambda_max
+    true = np.linalg.eigvalsh(x.T @ x / 40)[-1] / 3
+    assert abs(found.estimate - true) <= PRECISION[dtype] * true
+    assert found.lower <= true <= found.upper
+
+
+@pytest.mark.parametrize(("a", "b", "y"), [(1.0, 2.0, 2.0), (1.5, -0.5, 3.0)])
+def test_the_scalar_two_layer_network(dtype, a, b, y):
+    objective = Objective(
+        lambda w, batch: 0.5 * (w[0] * w[1] - batch) ** 2,
+        jnp.asarray([a, b], dtype),
+        [np.full(4, y, dtype)],
+    )
+    found = extremes(objective)
+    true = np.linalg.eigvalsh([[b * b, 2 * a * b - y], [2 * a * b - y, a * a]])
+    scale = np.abs(true).max()
+    assert abs(found.lambda_min.estimate - true[0]) <= PRECISION[dtype] * scale
+    assert abs(found.lambda_max.estimate - true[1]) <= PRECISION[dtype] * scale
+
+
+def test_the_l2_term_shifts_both_ends_by_its_coefficient(dtype):
+    matrix = rotated([-3.0, 1.0, 2.0, 9.0], dtype=dtype)
+    plain, decayed = (extremes(quadratic(matrix, np.ones(4), l2=c)) for c in (0.0, 0.25))
+    for end in ("lambda_max", "lambda_min"):
+        shift = getattr(decayed, end).estimate - getattr(plain, end).estimate
+        assert abs(shift - 0.25) <= PRECISION[dtype] * 9
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+def test_bounds_fail_no_more_often_than_stated(name):
+    """300 starts at confidence 0.9, stopped wherever they converge to 20 %."""
+    spectrum = np.asarray(SPECTRA[name], np.float32)
+    trials, stated, failures = 300, 0.1, 0
+    for seed in range(trials):
+        found = extremes(Diagonal(spectrum), confidence=1 - stated, width=0.2, seed=seed)
+        inside = (
+            found.lambda_max.lower <= spectrum.max() <= found.lambda_max.upper
+            and found.lambda_min.lower <= spectrum.min() <= found.lambda_min.upper
+        )
+        failures += not inside
+    # Three standard deviations of the binomial above the stated rate would refute it.
+    assert failures <= trials * stated + 3 * math.sqrt(trials * stated * (1 - stated))
+
+
+def test_a_run_without_convergence_says_so():
+    found = extremes(Diagonal(np.linspace(-1, 1, 5000)), limit=5)
+    assert not found.converged
+    assert found.lambda_max.products == 5
+    assert found.lambda_max.upper - found.lambda_max.lower > 0.01
+
+
+def test_intervals_are_as_narrow_as_asked_for():
+    for width in (0.1, 0.01, 0.001):
+        found = extremes(Diagonal(SPECTRA["an outlier"]), width=width).lambda_max
+        assert found.converged
+        assert found.upper - found.lower <= width * found.estimate
+
+
+def test_a_vanishing_hessian_is_certified_as_zero():
+    found = extremes(Objective(lambda w, b: w @ b.T, jnp.ones(3), [np.ones((4, 3), "f")]))
+    assert found.converged
+    assert found.lambda_max.upper == found.lambda_min.lower == 0
+
+
+def test_the_same_seed_gives_the_same_run():
+    runs = [extremes(Diagonal(SPECTRA["no gap"]), seed=s) for s in (1, 1, 2)]
+    assert (runs[0].alpha == runs[1].alpha).all()
+    assert runs[0].alpha[0] != runs[2].alpha[0]
+
+
+def test_blocks_obey_interlacing_and_share_the_confidence():
+    spectrum = np.r_[np.linspace(-1, 4, 20), 9.0]
+    matrix = jnp.asarray(rotated(spectrum, dtype=np.float32))
+
+    def loss(w, batch):
+        v = jnp.concatenate([w["a"], w["b"]])
+        return 0.5 * jnp.vdot(v, matrix @ v) * batch
+
+    params = {"a": jnp.ones(8), "b": jnp.ones(13)}
+    objective = Objective(loss, params, [np.ones(3, "f")])
+    called = []
+    found = block_extremes(objective, {"a": ["a"], "b": ["b"]}, progress=called.append)
+    whole = extremes(objective)
+    for name, rows in {"a": slice(0, 8), "b": slice(8, 21)}.items():
+        values = np.linalg.eigvalsh(np.asarray(matrix)[rows, rows])
+        block = found[name].lambda_max
+        assert block.lower <= values[-1] <= block.upper
+        assert block.estimate == pytest.approx(values[-1], rel=1e-4)
+        assert block.estimate <= whole.lambda_max.upper
+        assert called.count(name) == block.products
+    alone = extremes(objective.block(["a"]))
+    assert len(found["a"].alpha) >= len(alone.alpha)
+
+
+@pytest.mark.parametrize("wrong", [{"width": 0}, {"width": 1.5}, {"confidence": 1.0}, {"limit": 0}])
+def test_requests_out_of_range_are_refused(wrong):
+    with pytest.raises(RequestError, match=next(iter(wrong))):
+        extremes(Diagonal([1.0, 2.0]), **wrong)
+
+
+def test_products_that_are_not_finite_are_told():
+    objective = Objective(lambda w, b: jnp.sqrt(w) * b, jnp.zeros(()), [np.ones(3, "f")])
+    with pytest.raises(RequestError, match="product 1 is not finite"):
+        extremes(objective)

@@ -1,0 +1,97 @@
+"""Folders of class folders."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from landscape.data import load
+from landscape.errors import RequestError
+
+RNG = np.random.default_rng(0)
+
+
+def picture(path, size=(4, 6), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    channels = {"L": (), "RGB": (3,), "RGBA": (4,)}[mode]
+    pixels = RNG.integers(0, 256, (*size, *channels), np.uint8)
+    Image.fromarray(pixels, mode).save(path)
+    return pixels
+
+
+def test_classes_are_numbered_in_sorted_order_and_pixels_kept(tmp_path):
+    dog = picture(tmp_path / "dog" / "1.png")
+    cat = picture(tmp_path / "cat" / "b.png")
+    data = load(str(tmp_path))
+    assert data.class_names == ("cat", "dog")
+    np.testing.assert_array_equal(data.train.images, [cat, dog])
+    assert data.train.labels.tolist() == [0, 1]
+    assert data.test is None
+
+
+def test_numbered_classes_are_sorted_by_value(tmp_path):
+    for name in ("0", "1", "2", "10"):
+        picture(tmp_path / name / "x.png")
+    assert load(str(tmp_path)).class_names == ("0", "1", "2", "10")
+
+
+@pytest.mark.parametrize("test_name", ["test", "val"])
+def test_train_and_test_folders_share_their_classes(tmp_path, test_name):
+    picture(tmp_path / "train" / "a" / "1.png")
+    picture(tmp_path / "train" / "b" / "1.png")
+    picture(tmp_path / test_name / "b" / "2.png")
+    data = load(str(tmp_path))
+    assert data.test.labels.tolist() == [1]
+    picture(tmp_path / test_name / "c" / "2.png")
+    with pytest.raises(RequestError, match="no counterpart in train"):
+        load(str(tmp_path))
+
+
+def test_grey_images_have_one_channel_unless_mixed_with_colour(tmp_path):
+    grey = picture(tmp_path / "a" / "1.png", mode="L")
+    data = load(str(tmp_path))
+    assert data.image_shape == (4, 6, 1)
+    np.testing.assert_array_equal(data.train.images[0, :, :, 0], grey)
+    picture(tmp_path / "a" / "2.png", mode="RGBA")
+    assert load(str(tmp_path)).image_shape == (4, 6, 3)
+
+
+def test_images_of_different_size_are_refused_and_can_be_resized(tmp_path):
+    picture(tmp_path / "a" / "1.png")
+    picture(tmp_path / "a" / "2.png", size=(5, 6))
+    with pytest.raises(RequestError, match=r"2\.png has 6x5 pixels.*--image-size 4"):
+        load(str(tmp_path))
+    assert load(str(tmp_path), image_size=3).image_shape == (3, 3, 3)
+
+
+def test_resizing_cuts_out_the_central_square(tmp_path):
+    pixels = np.zeros((4, 12), np.uint8)
+    pixels[:, 2:10] = 200
+    (tmp_path / "a").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "a" / "1.png")
+    assert (load(str(tmp_path), image_size=2).train.images == 200).all()
+
+
+def test_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="no images in"):
+        load(str(tmp_path))
+    picture(tmp_path / "1.png")
+    with pytest.raises(RequestError, match="put them into class folders"):
+        load(str(tmp_path))
+
+
+def test_truncated_image_is_named(tmp_path):
+    picture(tmp_path / "a" / "1.png", size=(64, 64))
+    path = tmp_path / "a" / "2.png"
+    picture(path, size=(64, 64))
+    whole = path.read_bytes()
+    for part in (len(whole) // 2, 20, 0):
+        path.write_bytes(whole[:part])
+        with pytest.raises(RequestError, match=r"2\.png cannot be read as an image"):
+            load(str(tmp_path))
+
+
+def test_sixteen_bit_image_is_refused(tmp_path):
+    (tmp_path / "a").mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "a" / "1.png")
+    with pytest.raises(RequestError, match="convert it to 8 bits"):
+        load(str(tmp_path))

@@ -1,0 +1,357 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from spectra import dense, quadratic, rotated
+
+from landscape import devices
+from landscape.errors import RequestError
+from landscape.objective import Composite, Objective
+from landscape.passes import Step, sum_over_devices
+
+PRECISION = {np.float32: 1e-5, np.float64: 1e-10}
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def dtype(request):
+    with jax.enable_x64(request.param is np.float64):
+        yield request.param
+
+
+def regression_data(dtype, examples=23, features=4, batch=8, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(examples, features)).astype(dtype)
+    y = rng.normal(size=examples).astype(dtype)
+    return x, y, [(x[i : i + batch], y[i : i + batch]) for i in range(0, examples, batch)]
+
+
+def close(found, expected, dtype):
+    scale = max(1.0, float(np.max(np.abs(expected))))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=PRECISION[dtype] * scale)
+
+
+def test_linear_regression_with_a_ragged_last_batch(dtype):
+    x, y, data = regression_data(dtype)
+    w = np.arange(4).astype(dtype)
+    objective = Objective(lambda w, b: (b[0] @ w - b[1]) ** 2, jnp.asarray(w), data)
+    close(objective.loss(), np.mean((x @ w - y) ** 2), dtype)
+    close(objective.gradient(), 2 / len(x) * x.T @ (x @ w - y), dtype)
+    close(dense(objective), 2 / len(x) * x.T @ x, dtype)
+    assert objective.examples == 23
+
+
+def test_logistic_regression(dtype):
+    x, y, data = regression_data(dtype)
+    data = [(a, (b > 0).astype(dtype)) for a, b in data]
+
+    def loss(w, batch):
+        z = batch[0] @ w
+        return jnp.logaddexp(jnp.zeros_like(z), z) - batch[1] * z
+
+    w = np.linspace(-1, 1, 4).astype(dtype)
+    s = 1 / (1 + np.exp(-(x @ w)))
+    objective = Objective(loss, jnp.asarray(w), data)
+    close(objective.gradient(), x.T @ (s - (y > 0)) / len(x), dtype)
+    close(dense(objective), x.T @ np.diag(s * (1 - s)) @ x / len(x), dtype)
+
+
+def test_softmax_regression_and_its_gauss_newton_matrix(dtype):
+    x, _, data = regression_data(dtype)
+    classes = 3
+    data = [(a, (np.abs(b) * 2).astype(np.int32) % classes) for a, b in data]
+
+    def criterion(logits, batch):
+        picked = jnp.take_along_axis(logits, batch[1][:, None], 1)[:, 0]
+        return jax.nn.logsumexp(logits, axis=1) - picked
+
+    loss = Composite(lambda w, batch: batch[0] @ w, criterion)
+    w = np.random.default_rng(1).normal(size=(4, classes)).astype(dtype)
+    objective = Objective(loss, jnp.asarray(w), data)
+    p = np.exp(x @ w) / np.exp(x @ w).sum(1, keepdims=True)
+    middle = np.einsum("ni,ij->nij", p, np.eye(classes)) - np.einsum("ni,nj->nij", p, p)
+    expected = np.einsum("na,nb,nij->aibj", x, x, middle).reshape(12, 12) / len(x)
+    close(dense(objective), expected, dtype)
+    v = np.random.default_rng(2).normal(size=(4, classes)).astype(dtype)
+    close(
+        np.ravel(objective.gauss_newton_product(jnp.asarray(v))), expected @ v.ravel(), dtype
+    )  # equal to the Hessian: the model is linear
+
+
+def test_softmax_regression_at_zero_has_a_known_largest_eigenvalue(dtype):
+    x, _, data = regression_data(dtype)
+    data = [(a, (np.abs(b) * 2).astype(np.int32) % 3) for a, b in data]
+
+    def loss(w, batch):
+        logits = batch[0] @ w
+        picked = jnp.take_along_axis(logits, batch[1][:, None], 1)[:, 0]
+        return jax.nn.logsumexp(logits, axis=1) - picked
+
+    values = np.linalg.eigvalsh(dense(Objective(loss, jnp.zeros((4, 3), dtype), data)))
+    top = np.linalg.eigvalsh(x.T @ x / len(x))[-1] / 3
+    close(values[-2:], [top, top], dtype)
+
+
+@pytest.mark.parametrize(("a", "b", "y"), [(1.0, 2.0, 2.0), (1.5, -0.5, 3.0), (0.0, 0.0, 1.0)])
+def test_the_scalar_two_layer_network(dtype, a, b, y):
+    def loss(w, batch):
+        return 0.5 * (w["a"] * w["b"] - batch) ** 2
+
+    objective = Objective(
+        loss, {"a": jnp.asarray(a, dtype), "b": jnp.asarray(b, dtype)}, [np.full(5, y, dtype)]
+    )
+    close(objective.loss(), 0.5 * (a * b - y) ** 2, dtype)
+    close(dense(objective), [[b * b, 2 * a * b - y], [2 * a * b - y, a * a]], dtype)
+
+
+def test_gauss_newton_drops_the_curvature_of_the_model(dtype):
+    outputs = lambda w, batch: w["a"] * w["b"] * jnp.ones_like(batch)  # noqa: E731
+    loss = Composite(outputs, lambda out, batch: 0.5 * (out - batch) ** 2)
+    w = {"a": jnp.asarray(1.5, dtype), "b": jnp.asarray(-0.5, dtype)}
+    objective = Objective(loss, w, [np.full(5, 3.0, dtype)])
+    product = objective.gauss_newton_product(
+        {"a": jnp.asarray(1, dtype), "b": jnp.asarray(0, dtype)}
+    )
+    close([product["a"], product["b"]], [0.25, -0.75], dtype)
+
+
+def test_gauss_newton_of_a_plain_loss_is_refused():
+    with pytest.raises(RequestError, match="Composite"):
+        quadratic(np.eye(2, dtype="f"), [1, 1]).gauss_newton_product(jnp.ones(2))
+
+
+def test_a_prescribed_indefinite_hessian_is_reproduced(dtype):
+    matrix = rotated([-3.0, -1.0, 0.0, 2.0, 2.0, 9.0], dtype=dtype)
+    close(dense(quadratic(matrix, np.ones(6))), matrix, dtype)
+
+
+def test_the_l2_term_shifts_loss_gradient_and_every_eigenvalue(dtype):
+    matrix, point = rotated([-3.0, 1.0, 9.0], dtype=dtype), np.array([1.0, 2.0, -1.0], dtype)
+    plain, decayed = quadratic(matrix, point), quadratic(matrix, point, l2=0.25)
+    close(decayed.loss() - plain.loss(), 0.125 * 6, dtype)
+    close(decayed.gradient(), plain.gradient() + dtype(0.25) * point, dtype)
+    close(np.linalg.eigvalsh(dense(decayed)), np.array([-2.75, 1.25, 9.25]), dtype)
+
+
+def network(params, batch):
+    hidden = jnp.tanh(batch["x"] @ params["first"]["kernel"] + params["first"]["bias"][None, :])
+    return hidden @ params["second"]
+
+
+LOSS = Composite(network, lambda out, batch: (out - batch["y"]) ** 2)
+
+
+def network_objective(**options):
+    x, y, _ = regression_data(np.float32, examples=37)
+    data = [{"x": x[i : i + 10], "y": y[i : i + 10]} for i in range(0, 37, 10)]
+    rng = np.random.default_rng(3)
+    params = {
+        "first": {
+            "kernel": jnp.asarray(rng.normal(size=(4, 5)), jnp.float32),
+            "bias": jnp.asarray(rng.normal(size=5), jnp.float32),
+        },
+        "second": jnp.asarray(rng.normal(size=5), jnp.float32),
+    }
+    return Objective(LOSS, params, data, **options)
+
+
+def test_blocks_are_sub_matrices_of_the_hessian():
+    whole = network_objective(l2=0.1)
+    matrix = dense(whole)  # order of leaves: first/bias (5), first/kernel (20), second (5)
+    for name, rows in {"first/bias": slice(0, 5), "first/kernel": slice(5, 25)}.items():
+        block = whole.block([name])
+        np.testing.assert_allclose(dense(block), matrix[rows, rows], atol=1e-5)
+        assert block.loss() == pytest.approx(whole.loss(), rel=1e-6)
+    with pytest.raises(RequestError, match="no parameter 'third'"):
+        whole.block(["third"])
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_a_mesh_of_any_size_gives_the_same_numbers(count):
+    alone, meshed = (
+        network_objective(l2=0.1),
+        network_objective(l2=0.1, mesh=devices.data_mesh(count)),
+    )
+    vector = jax.tree.map(jnp.ones_like, alone.params)
+    assert meshed.loss() == pytest.approx(alone.loss(), rel=1e-6)
+    for method in ("product", "gauss_newton_product"):
+        a, b = getattr(alone, method)(vector), getattr(meshed, method)(vector)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-5), a, b)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-5),
+        alone.gradient(),
+        meshed.gradient(),
+    )
+
+
+def test_a_product_communicates_once():
+    mesh = devices.data_mesh(8)
+    objective = network_objective(mesh=mesh)
+    vector = jax.tree.map(jnp.ones_like, objective.params)
+    objective.product(vector)
+    step = Step("hessian", objective._loss, objective._metrics, objective._assembly, mesh)
+    program = step.program(objective.params, {}, vector, next(iter(objective._data)))
+    assert "all-reduce" not in program.compiled.as_text()
+    reduction = sum_over_devices(mesh).lower(program.zeros()).compile().as_text()
+    assert reduction.count(" all-reduce(") == 1
+
+
+def test_metrics_come_with_the_loss():
+    objective = network_objective(metrics=lambda p, b: {"sign": (b["y"] > 0).astype(jnp.float32)})
+    _, y, _ = regression_data(np.float32, examples=37)
+    assert objective.evaluate()["sign"] == pytest.approx(float((y > 0).mean()))
+
+
+def test_products_are_linear_symmetric_and_repeatable():
+    objective = network_objective()
+    u, v = (
+        jax.tree.map(
+            lambda x, s=seed: jnp.asarray(np.random.default_rng(s).normal(size=x.shape), "f"),
+            objective.params,
+        )
+        for seed in (0, 1)
+    )
+    flat = lambda tree: np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])  # noqa: E731
+    hu, hv = flat(objective.product(u)), flat(objective.product(v))
+    assert flat(u) @ hv == pytest.approx(flat(v) @ hu, rel=1e-4)
+    summed = objective.product(jax.tree.map(jnp.add, u, v))
+    np.testing.assert_allclose(flat(summed), hu + hv, atol=1e-4)
+    assert (flat(objective.product(u)) == hu).all()
+
+
+def test_shuffled_data_are_refused():
+    class Shuffled:
+        passes = 0
+
+        def __iter__(self):
+            rng = np.random.default_rng(self.passes)
+            self.passes += 1
+            yield rng.permutation(np.arange(8, dtype="f"))
+
+    objective = Objective(lambda w, b: w * b, jnp.ones(()), Shuffled())
+    with pytest.raises(RequestError, match=r"two passes gave different data.*shuffled"):
+        objective.loss()
+
+
+def test_passes_of_different_length_are_refused():
+    class Shrinking:
+        left = 4
+
+        def __iter__(self):
+            self.left -= 1
+            return iter([np.ones(4, "f")] * self.left)
+
+    with pytest.raises(RequestError, match="2 batches, then 1"):
+        Objective(lambda w, b: w * b, jnp.ones(()), Shrinking()).loss()
+
+
+def test_iterators_are_refused():
+    with pytest.raises(RequestError, match="iterator"):
+        Objective(lambda w, b: w * b, jnp.ones(()), iter([np.ones(4, "f")]))
+
+
+def test_dropout_is_refused_with_its_reason():
+    def loss(w, batch):
+        keep = jax.random.bernoulli(jax.random.key(0), 0.5, batch.shape)
+        return w * jnp.where(keep, batch, jnp.zeros_like(batch))
+
+    objective = Objective(loss, jnp.ones(()), [np.linspace(1, 2, 16).astype("f")])
+    with pytest.raises(RequestError, match="place in the batch: dropout"):
+        objective.loss()
+
+
+def test_random_losses_are_refused():
+    rng = np.random.default_rng(0)
+
+    def loss(w, batch):
+        noise = jax.pure_callback(
+            lambda b: rng.normal(size=b.shape).astype("f"),
+            jax.ShapeDtypeStruct(batch.shape, "float32"),
+            batch,
+        )
+        return w * (batch + noise)
+
+    with pytest.raises(RequestError, match="two passes over the same data"):
+        Objective(loss, jnp.ones(()), [np.ones(16, "f")]).loss()
+
+
+def test_batch_statistics_are_refused_with_their_reason():
+    def loss(w, batch):
+        return (w * (batch - jnp.mean(batch)) / jnp.std(batch)) ** 3
+
+    objective = Objective(loss, jnp.ones(()), [np.linspace(1, 2, 16).astype("f") ** 2])
+    with pytest.raises(RequestError, match="BatchNorm"):
+        objective.loss()
+
+
+def test_losses_must_be_per_example():
+    with pytest.raises(RequestError, match=r"shape \(4,\), got \(\)"):
+        Objective(lambda w, b: jnp.mean(w * b), jnp.ones(()), [np.ones(4, "f")]).loss()
+
+
+def test_parameters_must_be_finite_and_floating():
+    with pytest.raises(RequestError, match="non-finite"):
+        Objective(lambda w, b: w * b, jnp.asarray(jnp.nan), [np.ones(4, "f")])
+    with pytest.raises(RequestError, match="int32"):
+        Objective(lambda w, b: w * b, jnp.asarray(1, "int32"), [np.ones(4, "f")])
+
+
+def test_vectors_must_fit_the_parameters():
+    objective = network_objective()
+    with pytest.raises(RequestError, match="structure"):
+        objective.product({"other": jnp.ones(3)})
+    vector = jax.tree.map(jnp.ones_like, objective.params) | {"second": jnp.ones(4)}
+    with pytest.raises(RequestError, match=r"'second' has shape \(4,\), params \(5,\)"):
+        objective.product(vector)
+
+
+def test_batches_must_be_aligned_and_not_empty():
+    loss = lambda w, b: w * b["x"]  # noqa: E731
+    with pytest.raises(RequestError, match="share one leading axis"):
+        Objective(loss, jnp.ones(()), [{"x": np.ones(3, "f"), "y": np.ones(4, "f")}]).loss()
+    with pytest.raises(RequestError, match="no examples"):
+        Objective(loss, jnp.ones(()), []).loss()
+
+
+def test_a_pass_that_cannot_fit_is_refused_before_it_runs(monkeypatch):
+    monkeypatch.setattr(devices, "available_memory", lambda: 1000)
+    objective = Objective(
+        lambda w, b: b @ jnp.outer(w, w) @ w, jnp.ones(64), [np.ones((9, 64), "f")]
+    )
+    with pytest.raises(RequestError, match=r"of 9 examples at a time needs .* use --batch"):
+        objective.loss()
+
+
+def test_operations_without_a_second_derivative_are_named():
+    @jax.custom_vjp
+    def kernel(x):
+        return x**2
+
+    def backward(x, cotangent):
+        shape = jax.ShapeDtypeStruct((), "float32")
+        return (2 * cotangent * jax.pure_callback(lambda x: x, shape, x),)
+
+    kernel.defvjp(lambda x: (kernel(x), x), backward)
+    objective = Objective(lambda w, b: kernel(w) * b, jnp.ones(()), [np.ones(4, "f")])
+    assert objective.gradient() == 2
+    with pytest.raises(RequestError, match="cannot be differentiated twice"):
+        objective.product(jnp.ones(()))
+
+
+def test_descriptions_identify_data_and_parameters():
+    a, b = network_objective(record={"loss_name": "mse"}), network_objective()
+    assert a.describe()["data_hash"] == b.describe()["data_hash"]
+    assert a.describe()["loss_name"] == "mse"
+    assert a.describe()["examples"] == 37
+    assert a.describe() == network_objective(record={"loss_name": "mse"}).describe()
+
+
+def test_large_data_are_streamed_and_give_the_same(monkeypatch):
+    kept = network_objective()
+    monkeypatch.setattr("landscape.batches.KEEP_BYTES", 0)
+    streamed = network_objective()
+    vector = jax.tree.map(jnp.ones_like, kept.params)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_array_equal(x, y),
+        kept.product(vector),
+        streamed.product(vector),
+    )

@@ -1,0 +1,132 @@
+import itertools
+
+import equinox
+import flax.linen
+import flax.nnx
+import haiku
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from landscape import parameters
+from landscape.errors import RequestError
+
+TREE = {"b": {"kernel": jnp.ones((2, 3)), "bias": jnp.zeros(3)}, "a": jnp.full(4, 2.0)}
+
+
+def test_names_follow_the_leaves():
+    assert parameters.leaf_names(TREE) == ["a", "b/bias", "b/kernel"]
+    assert parameters.leaf_names([jnp.ones(1), (jnp.ones(1), jnp.ones(1))]) == ["0", "1/0", "1/1"]
+    assert parameters.named_leaves(TREE)["b/kernel"].shape == (2, 3)
+
+
+def test_names_of_linen_nnx_equinox_and_haiku_parameters():
+    key, x = jax.random.key(0), jnp.ones((1, 2))
+    linen = flax.linen.Dense(3).init(key, x)["params"]
+    assert parameters.leaf_names(linen) == ["bias", "kernel"]
+    nnx = flax.nnx.split(flax.nnx.Linear(2, 3, rngs=flax.nnx.Rngs(0)), flax.nnx.Param)[1]
+    assert sorted(parameters.leaf_names(nnx)) == ["bias", "kernel"]
+    eqx = equinox.filter(equinox.nn.MLP(2, 3, 4, 1, key=key), equinox.is_inexact_array)
+    assert "layers/0/weight" in parameters.leaf_names(eqx)
+    network = haiku.transform(lambda x: haiku.nets.MLP([3])(x))
+    assert "mlp/~/linear_0/w" in parameters.leaf_names(network.init(key, x))
+
+
+def test_replacing_leaves_keeps_the_others():
+    replaced = parameters.with_leaves(TREE, {"b/bias": jnp.ones(3)})
+    assert replaced["b"]["bias"].tolist() == [1, 1, 1]
+    assert replaced["b"]["kernel"] is TREE["b"]["kernel"]
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_dots_and_norms_are_exact_and_wide(dtype):
+    tree = jax.tree.map(lambda x: x.astype(dtype), TREE)
+    assert parameters.dot(tree, tree) == 6 + 16
+    assert parameters.dot(tree, tree).dtype == jnp.float32
+    assert parameters.norm({"x": jnp.asarray([3.0, 4.0], dtype)}) == 5
+
+
+def test_dots_are_double_in_double_precision(x64):
+    tree = {"x": jnp.asarray([1e8, 1.0], jnp.float64)}
+    assert float(parameters.dot(tree, tree)) == 1e16 + 1
+
+
+def test_gaussian_trees_depend_on_the_key_only():
+    a, b = (parameters.gaussian(jax.random.key(3), TREE) for _ in range(2))
+    assert all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x == y).all()), a, b)))
+    c = parameters.gaussian(jax.random.key(4), TREE)
+    assert not jnp.allclose(a["a"], c["a"])
+    sample = parameters.gaussian(jax.random.key(0), {"x": jnp.zeros(100_000)})["x"]
+    assert abs(float(sample.mean())) < 0.02
+    assert abs(float(sample.std()) - 1) < 0.02
+
+
+def test_content_hashes_see_names_shapes_and_values():
+    original = parameters.content_hash(TREE)
+    assert original == parameters.content_hash(jax.tree.map(np.asarray, TREE))
+    assert original != parameters.content_hash({**TREE, "a": jnp.full(4, 2.5)})
+    assert original != parameters.content_hash({"b": TREE["b"], "c": TREE["a"]})
+    assert original != parameters.content_hash({**TREE, "a": jnp.full((2, 2), 2.0)})
+
+
+def test_leaves_that_are_not_floating_are_named():
+    with pytest.raises(RequestError, match=r"leaf 'count' is int32"):
+        parameters.check_floating({"count": jnp.ones(2, jnp.int32)})
+    with pytest.raises(RequestError, match="no leaves"):
+        parameters.check_floating({})
+    with pytest.raises(RequestError, match="'x' is str"):
+        parameters.check_floating({"x": "text"})
+
+
+def test_values_that_are_not_finite_are_counted_and_named():
+    tree = {"fine": jnp.ones(2), "broken": jnp.array([1.0, jnp.nan, jnp.inf])}
+    with pytest.raises(RequestError, match=r"2 non-finite values in 'broken' \(1 of 2 arrays"):
+        parameters.check_finite(tree)
+
+
+def _vit(depth):
+    block = {
+        "LayerNorm_0": {"scale": jnp.ones(2)},
+        "MultiHeadDotProductAttention_0": {"query": {"kernel": jnp.ones((2, 1, 2))}},
+        "LayerNorm_1": {"scale": jnp.ones(2)},
+        "MlpBlock_0": {"Dense_0": {"kernel": jnp.ones((2, 4))}},
+    }
+    return {
+        "cls": jnp.ones((1, 1, 2)),
+        "embedding": {"kernel": jnp.ones((2, 2, 1, 2))},
+        "Transformer": {
+            "posembed_input": {"pos_embedding": jnp.ones((1, 5, 2))},
+            "encoder_norm": {"scale": jnp.ones(2)},
+            **{f"encoderblock_{i}": block for i in range(depth)},
+        },
+        "head": {"kernel": jnp.ones((2, 3))},
+    }
+
+
+def test_components_cover_a_vision_transformer_in_network_order():
+    found = parameters.blocks(_vit(11), "components")
+    assert list(found)[:3] == ["embedding", "encoderblock_0/attention", "encoderblock_0/mlp"]
+    assert list(found)[-3:] == ["encoderblock_10/attention", "encoderblock_10/mlp", "head"]
+    assert sorted(itertools.chain(*found.values())) == sorted(parameters.leaf_names(_vit(11)))
+    assert found["encoderblock_3/mlp"] == [
+        "Transformer/encoderblock_3/LayerNorm_1/scale",
+        "Transformer/encoderblock_3/MlpBlock_0/Dense_0/kernel",
+    ]
+
+
+def test_the_partition_of_the_paper_adds_blocks_1_6_and_12():
+    found = parameters.blocks(_vit(12), "paper")
+    whole = [name for name in found if name.count("_") == 1 and "/" not in name]
+    assert whole == ["encoderblock_0", "encoderblock_5", "encoderblock_11"]
+    assert len(found["encoderblock_5"]) == 4
+
+
+def test_blocks_by_pattern_layer_and_tensor():
+    assert parameters.blocks(TREE, {"kernels": "kernel$"}) == {"kernels": ["b/kernel"]}
+    assert parameters.blocks(TREE, "layers") == {"a": ["a"], "b": ["b/bias", "b/kernel"]}
+    assert len(parameters.blocks(TREE, "tensors")) == 3
+    with pytest.raises(RequestError, match="matches no parameter"):
+        parameters.blocks(TREE, {"none": "nothing"})
+    with pytest.raises(RequestError, match="is none of"):
+        parameters.blocks(TREE, "atoms")

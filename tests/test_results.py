@@ -1,0 +1,152 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from landscape import results
+from landscape.errors import RequestError
+
+FIELDS = {"loss": results.Field((2, 3), dims=("y", "x"))}
+CONSTANTS = {"x": np.arange(3.0), "y": np.arange(2.0), "names": ["a", "λ"], "d/k": np.ones(4)}
+
+
+def make(path, **request):
+    return results.ResultFile(
+        path,
+        "surface",
+        request={"seed": 0, **request},
+        fields=FIELDS,
+        done=(2, 3),
+        constants=CONSTANTS,
+        origin={"command": "test", "data": {"hash": "abc"}, "x64": True, "examples": 7},
+    )
+
+
+def test_a_file_is_complete_from_the_start(tmp_path):
+    make(tmp_path / "new" / "s.h5").close()
+    stored = results.read(tmp_path / "new" / "s.h5")
+    assert np.isnan(stored["loss"]).all()
+    assert not stored["done"].any()
+    assert not stored.complete
+    assert stored["names"].tolist() == ["a", "λ"]
+    assert stored.group("d").keys() == {"k"}
+    assert stored.attributes["data"] == {"hash": "abc"}
+    assert stored.attributes["examples"] == 7
+    assert list((tmp_path / "new").iterdir()) == [tmp_path / "new" / "s.h5"]
+
+
+def test_what_was_written_is_kept_and_marked(tmp_path):
+    with make(tmp_path / "s.h5") as file:
+        file.write((0, 1), loss=2.5)
+        file.write((1, 2), loss=np.inf)
+        file.annotate(cosine=0.5, note=[1, 2])
+    with make(tmp_path / "s.h5") as again:
+        assert again.resumed
+        assert again.done.tolist() == [[False, True, False], [False, False, True]]
+        assert again["loss"][0, 1] == 2.5
+    stored = results.read(tmp_path / "s.h5", "surface")
+    assert np.isinf(stored["loss"][1, 2])
+    assert stored.attributes["note"] == [1, 2]
+
+
+def test_another_request_is_refused_and_the_difference_named(tmp_path):
+    make(tmp_path / "s.h5").close()
+    with pytest.raises(RequestError, match=r"made with seed=0, this request has seed=1"):
+        make(tmp_path / "s.h5", seed=1)
+    with pytest.raises(RequestError, match=r"made with grid=null, this request has grid=5"):
+        make(tmp_path / "s.h5", grid=5)
+
+
+@pytest.mark.parametrize("content", [b"", b"no HDF5 at all", b"\x89HDF\r\n\x1a\n" + b"\0" * 50])
+def test_damaged_files_are_told(tmp_path, content):
+    (tmp_path / "s.h5").write_bytes(content)
+    with pytest.raises(RequestError, match="not a readable HDF5 file"):
+        results.read(tmp_path / "s.h5")
+    with pytest.raises(RequestError, match="not a readable HDF5 file"):
+        make(tmp_path / "s.h5")
+
+
+def test_files_of_others_missing_files_and_other_kinds_are_told(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = 1
+    with pytest.raises(RequestError, match="not written by landscape"):
+        results.read(tmp_path / "other.h5")
+    with pytest.raises(RequestError, match="no file"):
+        results.read(tmp_path / "none.h5")
+    make(tmp_path / "s.h5").close()
+    with pytest.raises(RequestError, match="holds 'surface', not 'hessian'"):
+        results.read(tmp_path / "s.h5", "hessian")
+
+
+def test_a_file_being_written_can_be_read_but_not_written_twice(tmp_path):
+    with make(tmp_path / "s.h5") as file:
+        file.write((0, 0), loss=1.0)
+        code = "import sys, landscape.results as r; print(r.read(sys.argv[1])['loss'][0, 0])"
+        read = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "s.h5")], capture_output=True, text=True
+        )
+        assert read.stdout.strip() == "1.0"
+        code = (
+            "import sys, pathlib, landscape.results as r; r._open(pathlib.Path(sys.argv[1]), 'r+')"
+        )
+        write = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "s.h5")], capture_output=True, text=True
+        )
+        assert "being written by another process" in write.stderr
+
+
+def test_coordinates_are_dimension_scales(tmp_path):
+    make(tmp_path / "s.h5").close()
+    with h5py.File(tmp_path / "s.h5") as file:
+        assert [dim[0].name for dim in file["loss"].dims] == ["/y", "/x"]
+
+
+WRITER = """
+import sys
+import numpy as np
+from landscape import results
+with results.ResultFile(sys.argv[1], "surface", request={}, fields={"v": results.Field((4000,))},
+                        done=(4000,)) as file:
+    print("open", flush=True)
+    for i in np.flatnonzero(~file.done):
+        file.write(i, v=float(i))
+"""
+
+
+def test_a_killed_writer_leaves_a_file_that_goes_on(tmp_path):
+    path, delays = tmp_path / "s.h5", np.random.default_rng(0).uniform(0.01, 0.3, 6)
+    finished = 0
+    for delay in delays:
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout.readline() == "open\n"
+        time.sleep(delay)
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+        stored = results.read(path)
+        done = stored["done"].astype(bool)
+        assert (stored["v"][done] == np.flatnonzero(done)).all()
+        assert done.sum() >= finished
+        finished = done.sum()
+    subprocess.run([sys.executable, "-c", WRITER, str(path)], check=True, capture_output=True)
+    stored = results.read(path)
+    assert stored.complete
+    assert (stored["v"] == np.arange(4000)).all()
+
+
+def test_provenance_names_versions_and_device_but_no_folder(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/some/where/analysis_cli.py", "hessian"])
+    origin = results.provenance(seed=3)
+    assert origin["command"] == "analysis_cli.py hessian"
+    assert {"jax", "numpy", "python"} <= origin["versions"].keys()
+    assert origin["seed"] == 3
+    assert "cpu" in origin["device"]
+    json.dumps(origin)

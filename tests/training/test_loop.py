@@ -1,0 +1,245 @@
+"""The training loop on a tiny network."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tiny_network
+
+from landscape.checkpoints import load, native
+from landscape.devices import data_mesh
+from landscape.errors import RequestError
+from landscape.parameters import named_leaves
+from landscape.training import loop, metrics
+from landscape.training.config import TrainConfig
+from landscape.training.evaluate import evaluate
+from landscape.training.loop import train
+
+CONFIG = TrainConfig(
+    model="tiny",
+    epochs=4,
+    batch_size=128,
+    learning_rate=0.01,
+    warmup_steps=5,
+    checkpoint_every=10,
+    dropout=0.1,
+)
+STEPS = 45
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setattr(loop.registry, "build", tiny_network.build)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.registry, "build", tiny_network.build)
+        folder = tmp_path_factory.mktemp("run")
+        config = dataclasses.replace(CONFIG, evaluate_every=20)
+        return train(config, folder, progress=False), config
+
+
+def weights(folder):
+    return {name: np.asarray(leaf) for name, leaf in named_leaves(load(str(folder)).params).items()}
+
+
+def assert_same_weights(one, other):
+    one, other = weights(one), weights(other)
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_it_learns_and_says_so(run):
+    result, _ = run
+    lines = metrics.read(result.folder / "metrics.jsonl")
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+    assert lines[-1]["train_loss"] < 0.5 * lines[0]["train_loss"]
+    assert lines[-1]["epoch"] == pytest.approx(STEPS * 128 / 1438)
+    assert lines[0]["learning_rate"] == 0
+    assert lines[5]["learning_rate"] == pytest.approx(0.01)
+    evaluated = [line["step"] for line in lines if "test_accuracy" in line]
+    assert evaluated == [20, 40, 45]
+    assert result.metrics == lines[-1]
+    assert result.metrics["test_accuracy"] > 0.5
+
+
+def test_reported_accuracy_is_that_of_the_saved_weights(run):
+    result, _ = run
+    record = json.loads((result.folder / "config.json").read_text())
+    data = loop.load(record["data"]["reference"], seed=record["data"]["seed"])
+    assert data.test.hash == record["data"]["test_hash"]
+    model = tiny_network.build(**record["model"])
+    found = evaluate(model.apply, load(str(result.folder)).params, data.test)
+    assert found["accuracy"] == pytest.approx(result.metrics["test_accuracy"], abs=1e-6)
+    assert found["loss"] == pytest.approx(result.metrics["test_loss"], rel=1e-5)
+
+
+def test_newest_checkpoints_are_kept_with_one_at_the_end(run):
+    assert native.steps(run[0].folder) == [40, STEPS]
+
+
+def test_finished_run_returns_at_once(run, monkeypatch):
+    result, config = run
+    monkeypatch.setattr(loop, "load", None)  # not even the data is read
+    again = train(config, result.folder, progress=False)
+    assert again.metrics == result.metrics
+    assert again.resumed_from == again.step == STEPS
+
+
+def test_other_settings_for_an_existing_folder_are_refused_by_name(run):
+    result, config = run
+    other = dataclasses.replace(config, rho=0.1, seed=3)
+    with pytest.raises(RequestError, match=r"rho \(0\.0, now 0\.1\), seed \(0, now 3\)"):
+        train(other, result.folder, progress=False)
+
+
+def test_changed_data_is_refused(tmp_path, monkeypatch):
+    images, labels = np.zeros((40, 4, 4, 1), np.uint8), np.arange(40) % 2
+    np.savez(tmp_path / "d.npz", images=images, labels=labels)
+    config = TrainConfig(
+        model="tiny", data=str(tmp_path / "d.npz"), batch_size=8, epochs=6, checkpoint_every=5
+    )
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 25)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "run", progress=False)
+    np.savez(tmp_path / "d.npz", images=images + np.uint8(1), labels=labels)
+    with pytest.raises(RequestError, match="train_hash"):
+        train(config, tmp_path / "run", progress=False)
+
+
+def interrupt_at(monkeypatch, step):
+    """Ctrl-C while the batch of ``step`` is made."""
+    indices = loop.TrainingOrder.indices
+
+    def interrupted(self, asked):
+        if asked == step:
+            raise KeyboardInterrupt
+        return indices(self, asked)
+
+    monkeypatch.setattr(loop.TrainingOrder, "indices", interrupted)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"rho": 0.05, "group": 32}, {"optimizer": "sgd", "learning_rate": 0.1, "decay": "linear"}],
+)
+def test_interrupted_run_resumes_to_the_same_weights_and_metrics(tmp_path, monkeypatch, changes):
+    config = dataclasses.replace(CONFIG, evaluate_every=20, **changes)
+    train(config, tmp_path / "whole", progress=False)
+    for step in (9, 39):  # before the first checkpoint; before an evaluation
+        with monkeypatch.context() as patch:
+            interrupt_at(patch, step)
+            with pytest.raises(KeyboardInterrupt):
+                train(config, tmp_path / "cut", progress=False)
+    resumed = train(config, tmp_path / "cut", progress=False)
+    assert resumed.resumed_from == 30
+    assert_same_weights(tmp_path / "whole", tmp_path / "cut")
+    for name in ("metrics.jsonl", "config.json"):
+        assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+def test_metrics_beyond_the_checkpoint_and_torn_lines_are_cut_off(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
+    with metrics.MetricLog(path, 2) as log:
+        log.add(step=3, learning_rate=0.1)
+        log.flush()
+    assert metrics.read(path) == [{"step": 1}, {"step": 2}, {"step": 3, "learning_rate": 0.1}]
+
+
+@pytest.mark.parametrize("group", [None, 16])
+def test_eight_devices_train_like_one(tmp_path, group):
+    config = dataclasses.replace(CONFIG, epochs=1, rho=0.05, group=group)
+    train(config, tmp_path / "one", progress=False)
+    train(config, tmp_path / "eight", mesh=data_mesh(8), progress=False)
+    one, eight = weights(tmp_path / "one"), weights(tmp_path / "eight")
+    for name in one:
+        np.testing.assert_allclose(eight[name], one[name], rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_run_can_change_the_number_of_devices_when_resumed(tmp_path, monkeypatch):
+    config = dataclasses.replace(CONFIG, epochs=2)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 15)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "run", mesh=data_mesh(8), progress=False)
+    assert train(config, tmp_path / "run", progress=False).resumed_from == 10
+
+
+def test_divergence_is_told_and_leaves_the_last_finite_checkpoint(tmp_path):
+    config = dataclasses.replace(
+        CONFIG, optimizer="sgd", learning_rate=1e18, warmup_steps=30, clip=None, checkpoint_every=1
+    )
+    message = r"training diverged: \w+ is (nan|inf) at step \d+ \(learning rate [\d.e+]+\)"
+    with pytest.raises(RequestError, match=message):
+        train(config, tmp_path / "run", progress=False)
+    assert all(np.isfinite(leaf).all() for leaf in weights(tmp_path / "run").values())
+
+
+def test_data_without_test_split_is_trained_on(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1), np.uint8)
+    np.savez(tmp_path / "d.npz", images=images, labels=np.arange(40) % 2)
+    config = TrainConfig(
+        model="tiny", data=str(tmp_path / "d.npz"), batch_size=16, epochs=3, warmup_steps=0
+    )
+    result = train(config, tmp_path / "run", progress=False)
+    assert "train_accuracy" in result.metrics
+    assert "test_accuracy" not in result.metrics
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 2000}, "batch_size: 2000 with 1438 training examples; use 1 to 1438"),
+        ({"data": "digit"}, "neither an existing folder nor 'digits'"),
+        ({"group": 100}, "group: 100 does not divide the batch of 128"),
+        ({"warmup_steps": 45}, "warmup_steps: 45 of 45 steps"),
+        ({"preprocessing": "caffe"}, "preprocessing: 'caffe'"),
+        ({"loss": "mse"}, "loss: 'mse'"),
+        ({"optimizer": "lion"}, "optimizer: 'lion'"),
+        ({"decay": "step"}, "decay: 'step'"),
+        ({"holdout": 2.0}, "holdout: 2.0"),
+    ],
+)
+def test_impossible_request_is_refused_before_anything_is_written(tmp_path, changes, message):
+    rho = {"rho": 0.1} if "group" in changes else {}
+    with pytest.raises(RequestError, match=message):
+        train(dataclasses.replace(CONFIG, **changes, **rho), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("rho", -0.1), ("learning_rate", float("nan")), ("batch_size", 0), ("seed", -1), ("clip", -1)],
+)
+def test_values_that_cannot_be_meant_are_refused(field, value):
+    with pytest.raises(RequestError, match=f"{field}: {value}"):
+        TrainConfig(**{field: value})
+
+
+def test_foreign_folder_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(RequestError, match=r"holds 'thesis\.tex' and is no run folder"):
+        train(CONFIG, tmp_path, progress=False)
+    with pytest.raises(RequestError, match="is a file"):
+        train(CONFIG, tmp_path / "thesis.tex", progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_progress_goes_to_standard_error_alone(tmp_path, capfd):
+    train(dataclasses.replace(CONFIG, epochs=1), tmp_path / "shown")
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert "11/11" in shown.err
+    train(dataclasses.replace(CONFIG, epochs=1), tmp_path / "quiet", progress=False)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_steps_are_rounded_from_epochs():
+    assert CONFIG.steps(1438) == STEPS
+    assert dataclasses.replace(CONFIG, epochs=0.001).steps(1438) == 1
