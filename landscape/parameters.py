@@ -22,10 +22,11 @@ Tree = Any
 def leaf_names(tree: Tree) -> list[str]:
     """The name of every leaf, in the order of ``jax.tree.leaves``.
 
-    The ``/value`` that NNX variables add to their path is left out.
+    The ``/value`` that NNX variables add to their path is left out; a tree that is one array is
+    called ``params``.
     """
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
-    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path in paths]
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") or "params" for path in paths]
     shortened = [name.removesuffix("/value") for name in names]
     return shortened if len(set(shortened)) == len(shortened) else names
 

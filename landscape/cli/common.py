@@ -13,7 +13,7 @@ import tomllib
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -74,12 +74,12 @@ def parse(options: type, name: str, summary: str, arguments: Sequence[str]) -> A
                 default[field.name] = field.default
             else:
                 default[field.name] = tyro.MISSING
-        default = {"default": options(**default)}
+        default = {"default": _readable(options)(**default)}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
-                options,
+                _readable(options),
                 prog=f"analysis_cli.py {name}",
                 description=summary[0].upper() + summary[1:] + ".",
                 args=list(arguments),
@@ -93,11 +93,39 @@ def parse(options: type, name: str, summary: str, arguments: Sequence[str]) -> A
 
 
 def _in_one_line(box: str, name: str) -> str:
-    """tyro draws a box with sections; the first ones say what is wrong."""
-    text = " ".join(re.sub(r"[│╭╮╰╯]|─{2,} ?\w* ?\w* ?─*", " ", box).split())
-    text = re.split(r"(Argument helptext:|For full helptext)", text)[0].strip(" -─")
-    text = re.sub(r"(Required|Unrecognized) options( ─)?", "", text)
-    return f"{text or 'arguments not understood'}; see analysis_cli.py {name} --help"
+    """tyro draws a box: what is wrong, a rule, similar options, a rule, where the help is."""
+    lines = [line.strip("│ \n") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    text = " ".join(lines)
+    wrong, *others = (" ".join(part.split()) for part in re.split("─{5,}", text))
+    similar = [
+        re.search(r"--[\w-]+", part.partition(":")[2])
+        for part in others
+        if part.startswith(("Perhaps", "Arguments similar"))
+    ]
+    meant = ", ".join(found.group() for found in similar if found)
+    hint = f"did you mean {meant}? " if meant else ""
+    wrong = wrong.rstrip(".") or "arguments not understood"
+    return f"{wrong}; {hint}see analysis_cli.py {name} --help"
+
+
+def _readable(options: type) -> type:
+    """The options with plain placeholders: ``--out TEXT``, no ``{None}`` and no default of None."""
+    hints, fields = typing.get_type_hints(options, include_extras=True), []
+    for field in dataclasses.fields(options):
+        if field.default is None or field.default is False:
+            kinds = [kind for kind in typing.get_args(hints[field.name]) if kind is not type(None)]
+            metavar = "|".join(kind.__name__.upper() for kind in kinds).replace("STR", "TEXT")
+            shown = tyro.conf.arg(metavar=metavar or None, help_behavior_hint="")
+            fields.append(
+                (
+                    field.name,
+                    Annotated[hints[field.name], shown],
+                    dataclasses.field(default=field.default),
+                )
+            )
+    return dataclasses.make_dataclass(
+        options.__name__, fields, bases=(options,), frozen=True, kw_only=True
+    )
 
 
 def _from_toml(options: type, path: str) -> dict[str, Any]:

@@ -19,7 +19,6 @@ HEAD_INITS = {
 
 # The two-pass variance: E[x²] - E[x]² loses digits that second derivatives need.
 LayerNorm = partial(nn.LayerNorm, epsilon=1e-6, use_fast_variance=False)
-GroupNorm = partial(nn.GroupNorm, epsilon=1e-6, use_fast_variance=False)
 
 
 class PatchEmbedding(nn.Module):

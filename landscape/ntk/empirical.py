@@ -90,7 +90,7 @@ def empirical_ntk(apply: Apply, params: Tree, inputs: jax.Array) -> np.ndarray:
                     kernel[j : j + together, i : i + together] += block.T
     if not np.isfinite(kernel).all():
         raise RequestError("apply: the Jacobian is not finite at these parameters and inputs")
-    return kernel
+    return (kernel + kernel.T) / 2
 
 
 @functools.lru_cache(maxsize=16)

@@ -111,11 +111,11 @@ def compare_blocks(runs: Mapping[str, Sharpness], *, width: float = style.PAGE) 
         families.setdefault(style.base(label), {})[label] = run
     columns = min(3, max(1, len(families)))
     rows = -(-len(families) // columns)
-    bars = max(
-        (len({n for r in group.values() for n in r.components}) * len(group)
-         for group in families.values()), default=1,
-    )  # fmt: skip
-    fig = style.figure(width, rows * (0.6 + 0.105 * max(bars, 6)) + 0.3)
+    tallest = 0.0  # of the panels, in inches: room for the names and for the bars
+    for group in families.values():
+        names = len({name for run in group.values() for name in run.components})
+        tallest = max(tallest, names * max(0.14, 0.105 * len(group)))
+    fig = style.figure(min(width, 3.4 * columns), rows * (0.6 + max(tallest, 0.7)) + 0.3)
     axes = fig.subplots(rows, columns, sharex=True, squeeze=False).ravel()
     for ax in axes[len(families) :]:
         ax.set_visible(False)

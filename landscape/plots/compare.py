@@ -44,7 +44,7 @@ def compare(
     columns
         Panels per row; by default at most three.
     width
-        Of the figure, in inches; the height follows.
+        Of the figure, in inches; the height follows. One or two panels take less.
     label
         What the heights are, beside the colour bar.
 
@@ -67,12 +67,12 @@ def compare(
 class _Sheet:
     """The page the panels are laid out on, in inches."""
 
-    BAR, TOP, LINE = 0.72, 0.2, 0.135
+    BAR, TOP, LINE, LARGEST = 0.72, 0.2, 0.135, 3.0
 
     def __init__(self, grids, kind, heights: Range, captions, columns: int, width, label):
         self.grids, self.kind, self.heights, self.label = grids, kind, heights, label
         self.flat = kind == "contour"
-        self.columns, self.width = columns, width
+        self.columns = columns
         self.words = {}  # the caption, then what the drawing has to say of itself
         for title, (_, _, z) in grids.items():
             lines = [captions.get(title, ""), remark(z, heights)]
@@ -80,7 +80,8 @@ class _Sheet:
         lines = max(text.count("\n") + 1 if text else 0 for text in self.words.values())
         self.left = 0.5 if self.flat else 0.05
         self.axis = 0.4 if self.flat else 0.17  # for the ticks and names of the lower axis
-        self.cell = (width - self.left - self.BAR) / columns
+        self.cell = min((width - self.left - self.BAR) / columns, self.LARGEST)
+        self.width = self.left + columns * self.cell + self.BAR
         self.panel = self.cell - 0.14 if self.flat else 0.84 * self.cell
         self.foot = self.axis + self.LINE * lines + 0.1
         self.row = self.TOP + self.panel + self.foot

@@ -10,7 +10,7 @@ from landscape.plots.heights import Range
 
 ASPECT = (1.0, 1.0, 0.75)  # of the box that is drawn
 _LIGHT = LightSource(azdeg=225, altdeg=50)
-_REFINE = 5  # facets per grid cell and axis
+_FACETS = 96  # at least so many along each axis, enough to look smooth at the size of a page
 
 
 def to_axis(z: np.ndarray, heights: Range) -> np.ndarray:
@@ -81,9 +81,10 @@ def _over_grid(values: np.ndarray) -> np.ndarray:
 
 
 def _refined(values: np.ndarray) -> np.ndarray:
-    """Linear interpolation to ``_REFINE`` steps per cell along the last axis."""
+    """Linear interpolation along the last axis, in equal steps within each cell."""
     count = values.shape[-1]
-    at = np.linspace(0, count - 1, (count - 1) * _REFINE + 1)
+    steps = -(-_FACETS // (count - 1))
+    at = np.arange((count - 1) * steps + 1) / steps
     left = np.minimum(at.astype(int), count - 2)
     weight = at - left
     first, second = values[..., left], values[..., left + 1]

@@ -39,8 +39,9 @@ class Range:
     def ticks(self, count: int = 5) -> np.ndarray:
         """About ``count`` round heights inside the range, for an axis."""
         if self.log:
-            inside = self.rings()
-            return inside[:: -(-len(inside) // (count + 1))]
+            powers = np.arange(np.ceil(np.log10(self.low)), np.floor(np.log10(self.high)) + 1)
+            inside = 10.0**powers if len(powers) > 1 else self.rings()
+            return inside[:: max(1, -(-len(inside) // (count + 1)))]
         ticks = MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.high)
         return ticks[(ticks >= self.low) & (ticks <= self.high)]
 
@@ -85,8 +86,8 @@ def shared_range(
         Arrays of heights; values that are not finite are left out.
     vmin, vmax
         Fixed ends. By default the smallest height (the smallest positive one with ``log``) and
-        the largest, the latter at most ten times the median height above the smallest, so that
-        one diverged corner does not flatten everything else. With ``log`` nothing is cut.
+        the largest, the latter at most ten times as far above the smallest as a surface's median,
+        so that one diverged corner does not flatten everything else. With ``log`` nothing is cut.
     log
         Heights and colours on a logarithmic scale.
 
@@ -95,17 +96,18 @@ def shared_range(
     RequestError
         If ``vmin`` is not below ``vmax``, or not positive with ``log``.
     """
-    pooled = np.concatenate([np.ravel(np.asarray(z, np.float64)) for z in surfaces] or [[]])
-    finite = pooled[np.isfinite(pooled) & ((pooled > 0) | (not log))]
-    if finite.size == 0:
-        finite = np.array([1.0, 2.0])
+    each = [np.ravel(np.asarray(z, np.float64)) for z in surfaces]
+    each = [z[np.isfinite(z) & ((z > 0) | (not log))] for z in each]
+    each = [z for z in each if z.size] or [np.array([1.0, 2.0])]
+    finite = np.concatenate(each)
     low = float(finite.min()) if vmin is None else float(vmin)
     if vmax is not None:
         high = float(vmax)
     else:
         high = float(finite.max())
         if not log:
-            high = min(high, low + 10 * float(np.median(finite) - finite.min())) or high
+            medians = max(float(np.median(z)) for z in each)
+            high = min(high, low + 10 * (medians - float(finite.min())))
         if high <= low:  # a constant surface, or more than half of it constant
             high = max(float(finite.max()), low + max(1e-3 * abs(low), 1e-12))
     if not low < high:

@@ -87,7 +87,7 @@ def compare_neurons(runs: Mapping[str, Activity], *, width: float = style.PAGE) 
             panels.setdefault((style.base(label), name), {})[label] = curve
     columns = min(4, max(1, len(panels)))
     rows = -(-max(1, len(panels)) // columns)
-    fig = style.figure(width, 2.0 * rows + 0.35)
+    fig = style.figure(min(width, 2.3 * columns + 1.0), 2.0 * rows + 0.35)
     axes = fig.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     for ax in axes[len(panels) :]:
         ax.set_visible(False)

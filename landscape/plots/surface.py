@@ -157,7 +157,7 @@ def _dress(ax: Axes3D, heights: Range) -> None:
         axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], prune="both"))
     ax.zaxis.set_major_locator(FixedLocator(to_axis(heights.ticks(), heights)))
     if heights.log:
-        ax.zaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{10**value:.3g}"))
+        ax.zaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{10**value:g}"))
     ax.zaxis.set_minor_locator(NullLocator())
     ax.tick_params(labelsize=style.SMALL - 1, pad=-4, labelcolor=style.INK)
     ax.set_xlabel("direction 1", fontsize=style.SMALL - 1, labelpad=-8, color=style.INK)

@@ -34,6 +34,7 @@ td.absent { color: var(--muted); font-style: italic; white-space: normal; }
 .words table { font-size: .72rem; }
 .words th, .words td { text-align: left; white-space: normal; overflow-wrap: anywhere;
   min-width: 3.6rem; font-weight: 400; }
+.words td:nth-child(6) { min-width: 8rem; }
 .words thead th { font-weight: 600; overflow-wrap: normal; }
 .words td:nth-child(3) { font-family: ui-monospace, "DejaVu Sans Mono", monospace;
   min-width: 16rem; }
@@ -54,7 +55,7 @@ figcaption { color: var(--muted); font-size: .85rem; margin-top: .5rem; max-widt
   table { font-size: 7.5pt; } .words table { font-size: 6pt; }
   th, td { padding: 2pt 3pt; }
   .words td:nth-child(3) { min-width: 0; }
-  .words th, .words td { min-width: 0; }
+  .words th, .words td, .words td:nth-child(6) { min-width: 0; }
   caption { font-size: 9.5pt; break-after: avoid; } th[scope=row] { white-space: normal; }
   thead { display: table-header-group; } tr { break-inside: avoid; }
   figure, .table:not(.words) { break-inside: avoid; }

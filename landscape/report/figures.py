@@ -19,9 +19,10 @@ from landscape.report.run import Run, distinct
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure on the page: its address (``data:...``), alternative text and caption."""
+    """A figure on the page: its address (``data:...``), width, alternative text and caption."""
 
     address: str
+    inches: float
     alternative: str
     caption: str
 
@@ -63,13 +64,14 @@ def surface_figure(
 def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
     """Every figure for which there are numbers, by name."""
     found = {}
+    sam = any(run.rho > 0 for run in runs)
     surfaces = {run.label: s for run in runs if (s := measures.surface(run)) is not None}
     if surfaces:
         lowest, highest = _ends([z for _, _, z in surfaces.values()])
         told = (f"of {', '.join(surfaces)}; the loss goes from {number(lowest, 3)} to "
                 f"{number(highest, 3)}.")  # fmt: skip
         found["surfaces"] = Picture(
-            _svg(surface_figure(runs)),
+            *_svg(surface_figure(runs)),
             f"Loss surfaces side by side {told}",
             "Training loss around each checkpoint on a plane of two random directions. Height, "
             "colour and extent are the same in every panel; white lines are contours. A random "
@@ -78,7 +80,7 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
         )
         log = lowest > 0
         found["contours"] = Picture(
-            _svg(surface_figure(runs, kind="contour", log=log)),
+            *_svg(surface_figure(runs, kind="contour", log=log)),
             f"Contours of the loss surfaces {told}",
             "The same surfaces from above" + (", colours on a logarithmic scale" if log else "")
             + ". The cross marks the checkpoint, grey is where no finite loss is known.",
@@ -86,26 +88,27 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
     activities = {run.label: a for run in runs if (a := measures.activity(run)) is not None}
     if activities:
         found["neurons"] = Picture(
-            _svg(compare_neurons(activities)),
+            *_svg(compare_neurons(activities)),
             f"Percentage of active neurons against depth for {', '.join(activities)}.",
             "Share of post-activation values above zero, layer by layer, with standard errors "
-            "over examples. Dashed with open markers: trained with SAM.",
+            "over examples." + (" Dashed with open markers: trained with SAM." if sam else ""),
         )
     sharpness = {run.label: s for run in runs if (s := measures.sharpness(run)) is not None}
     if sharpness:
         found["blocks"] = Picture(
-            _svg(compare_blocks(sharpness)),
+            *_svg(compare_blocks(sharpness)),
             f"λmax of every component of {', '.join(sharpness)} on a logarithmic axis.",
             "λmax of the sub-diagonal blocks of the Hessian; the lines at the ends of the bars "
-            "span the lower to the upper bound. Tinted: trained with SAM. An asterisk marks what "
-            "did not converge.",
+            "span the lower to the upper bound; an asterisk marks what did not converge."
+            + (" Tinted: trained with SAM." if sam else ""),
         )
     curves = {run.label: run.metrics for run in runs if run.metrics}
     if curves:
         found["training"] = Picture(
-            _svg(compare_training(curves)),
+            *_svg(compare_training(curves)),
             f"Training loss and test accuracy against epochs for {', '.join(curves)}.",
-            "Training loss of the mini-batches (logarithmic) and test accuracy. Dashed: SAM.",
+            "Training loss of the mini-batches (logarithmic) and test accuracy."
+            + (" Dashed: trained with SAM." if sam else ""),
         )
     return found
 
@@ -137,9 +140,10 @@ def _ends(heights: Sequence[np.ndarray]) -> tuple[float, float]:
     return min(float(np.nanmin(z)) for z in heights), max(float(np.nanmax(z)) for z in heights)
 
 
-def _svg(figure: Figure) -> str:
-    """The figure as the address of an SVG image, the same bytes every time."""
+def _svg(figure: Figure) -> tuple[str, float]:
+    """The figure as the address of an SVG image, the same bytes every time, and its width."""
     stream = io.BytesIO()
     with rc_context({"svg.hashsalt": "landscape", "svg.fonttype": "path"}):
         figure.savefig(stream, format="svg", dpi=220, metadata={"Date": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    encoded = base64.b64encode(stream.getvalue()).decode()
+    return f"data:image/svg+xml;base64,{encoded}", figure.get_figwidth()

@@ -72,7 +72,7 @@ def parameter_count(run: Run) -> int | None:
     hessian = run.results.get("hessian")
     if hessian is not None and WHOLE in targets(run):
         return int(hessian["parameters"][targets(run).index(WHOLE)])
-    stored = run.config.get("model", {}).get("parameters")
+    stored = run.section("model").get("parameters")
     return int(stored) if stored else None
 
 
@@ -81,7 +81,7 @@ def accuracy(run: Run) -> tuple[float, float | None] | None:
     value = run.last.get("test_accuracy")
     if value is None:
         return None
-    examples = run.config.get("data", {}).get("test_examples")
+    examples = run.section("data").get("test_examples")
     return float(value), math.sqrt(value * (1 - value) / examples) if examples else None
 
 

@@ -40,18 +40,24 @@ def write(runs: Iterable[Run], path: str | os.PathLike, *, title: str = "Loss la
     if not runs:
         raise RequestError("runs: there are none to report; pass at least one run folder")
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    text = _page(runs, title, path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(_page(runs, title, path.parent), encoding="utf-8")
-        os.replace(temporary, path)
+        _replace(path, text)
     except OSError as error:
         raise RequestError(
             f"out: {path} cannot be written ({error.strerror}); name another file"
         ) from error
+    return path
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    return path
 
 
 def _page(runs: list[Run], title: str, beside: Path) -> str:
@@ -90,7 +96,8 @@ def _figure(picture: Picture | None) -> str:
     if picture is None:
         return f'<p class="absent-figure">{NOT_MEASURED}</p>'
     return (
-        f'<figure><img src="{picture.address}" alt="{escape(picture.alternative)}">'
+        f'<figure><img style="max-width: {160 * picture.inches:.0f}px" src="{picture.address}" '
+        f'alt="{escape(picture.alternative)}">'
         f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
     )
 

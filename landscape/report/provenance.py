@@ -65,7 +65,7 @@ def provenance(runs: Iterable[Run], beside: Path) -> list[Table]:
 def _logs(run: Run, beside: Path, environments: dict[str, str]) -> list[tuple[str, ...]]:
     """The rows of the training log and of the configuration."""
     config = run.config
-    training, data = config.get("training", {}), config.get("data", {})
+    training, data = run.section("training"), run.section("data")
     settings = ", ".join(f"{key} {value}" for key, value in training.items() if value is not None)
     environment = _environment(config.get("versions"), None, environments)
     seed = str(training.get("seed", data.get("seed", DASH)))

@@ -48,15 +48,20 @@ class Run:
     results: dict[str, Stored] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
+    def section(self, name: str) -> dict[str, Any]:
+        """A part of the configuration: ``model``, ``data``, ``training``; empty where absent."""
+        found = self.config.get(name)
+        return found if isinstance(found, dict) else {}
+
     @property
     def model(self) -> str:
         """The model's name without the mark of its training."""
-        return str(self.config.get("model", {}).get("name") or self.path.name)
+        return str(self.section("model").get("name") or self.path.name)
 
     @property
     def rho(self) -> float:
         """Radius of SAM; 0 for plain training."""
-        return float(self.config.get("training", {}).get("rho") or 0.0)
+        return float(self.section("training").get("rho") or 0.0)
 
     @property
     def last(self) -> dict[str, Any]:

@@ -15,8 +15,8 @@ def summary(runs: Sequence[Run]) -> str:
     said = [f"{_plural(len(runs), 'run')} of {_plural(len(models), 'network')} "
             f"({', '.join(models)})"]  # fmt: skip
     data = list(dict.fromkeys(
-        str(run.config["data"]["reference"])
-        for run in runs if run.config.get("data", {}).get("reference")
+        str(run.section("data")["reference"])
+        for run in runs if run.section("data").get("reference")
     ))  # fmt: skip
     if data:
         said[0] += f" trained on {_joined(data)}"

@@ -38,7 +38,7 @@ def test_facets_of_a_plane_lie_in_it():
     corners, _ = facets(X, Y, 2 * X + 3 * Y[:, None], Range(-4, 4))
     x, y, z = np.moveaxis(corners, -1, 0)
     np.testing.assert_allclose(z, 2 * x + 3 * y, atol=1e-12)
-    assert len(corners) == 8 * 4 * 25
+    assert len(corners) == 96 * 96
 
 
 def test_nothing_is_drawn_above_the_range_and_no_lid_is_put_on_the_valley():
@@ -59,8 +59,8 @@ def test_holes_stay_open_and_are_counted():
     corners, colours = facets(X, Y, z, Range(0, 2))
     assert np.isfinite(corners).all()
     assert np.isfinite(colours).all()
-    missing = 8 * 4 * 25 - len(corners)
-    assert 0 < missing <= 5 * 25  # five cells touch the two points
+    missing = 96 * 96 - len(corners)
+    assert 0 < missing <= 5 * 12 * 24  # five cells touch the two points
     assert texts(plot_surface(X, Y, z)) == ["2 of 45 points not finite"]
 
 

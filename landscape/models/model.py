@@ -1,0 +1,140 @@
+"""A built model: parameters, logits and inner values behind one small interface."""
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from landscape.errors import RequestError
+from landscape.models.flops import count_flops
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network of the registry at one image shape and number of classes.
+
+    Compared and hashed by identity, so that it can be a static argument of ``jax.jit``;
+    `landscape.models.registry.build` gives the identical object for equal requests.
+
+    Attributes
+    ----------
+    name : the registry's name, "ViT-B/16".
+    family : "vit", "mixer" or "resnet".
+    module : the flax linen module behind it.
+    image_shape : (height, width, channels).
+    classes : number of logits.
+    source : the paper it comes from, in one line.
+    patch, tokens : pixels on a patch's side, and tokens seen by the first block (a class token
+        included); None for a ResNet.
+    """
+
+    name: str
+    family: str
+    module: nn.Module = field(repr=False)
+    image_shape: tuple[int, int, int]
+    classes: int
+    source: str = field(repr=False)
+    patch: int | None = None
+    tokens: int | None = None
+
+    def init(self, key):
+        """Draw initial parameters: a plain nested dict of float32 arrays.
+
+        The keys of the draws derive from `key` and each parameter's name, not from its place:
+        two depths of one architecture share what they have in common.
+        """
+        return _init(self, key)
+
+    def abstract(self):
+        """Return the parameter tree as ``jax.ShapeDtypeStruct``; allocates nothing."""
+        return jax.eval_shape(partial(_init_params, self), jax.random.key(0))
+
+    def apply(self, params, images, *, key=None):
+        """Map images (B, H, W, C), floating, to logits (B, classes) in the parameters' dtype.
+
+        Without `key` the network is deterministic. With one it is in training mode: dropout and
+        stochastic depth draw their masks from it, equal keys giving equal masks.
+        """
+        images = self._check(params, images)
+        if key is None:
+            return self.module.apply({"params": params}, images)
+        return self.module.apply({"params": params}, images, train=True, rngs={"dropout": key})
+
+    def activations(self, params, images):
+        """Values of the hidden neurons, in network order: {"encoderblock_0/MlpBlock_0": (B, ...)}.
+
+        ViT and Mixer: after the activation function between the two dense layers of each MLP, shape
+        (B, tokens, hidden); for a Mixer's "MixerBlock_0/token_mixing" (B, channels, hidden).
+        ResNet: the output of each unit, "block1/unit1", (B, h, w, channels). An ordered dict,
+        whose order also survives ``jax.jit``.
+        """
+        return self._sown(params, images, "activation")
+
+    def attention(self, params, images):
+        """Attention weights of every block of a ViT: {"encoderblock_0": (B, heads, T, T)}.
+
+        The last axis (the keys attended to) sums to one; token 0 is the class token. Raises
+        RequestError for the families without attention.
+        """
+        if self.family != "vit":
+            raise RequestError(f"model {self.name!r} has no attention; ask for it with a ViT")
+        weights = self._sown(params, images, "attention_weights")
+        return OrderedDict((name.split("/")[0], value) for name, value in weights.items())
+
+    def parameter_count(self):
+        """Count the trainable numbers."""
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.abstract()))
+
+    def flops(self):
+        """Floating-point operations of one forward pass of one image.
+
+        Counted on the traced program: two for every multiply-add of its matrix products and
+        convolutions, padding included; element-wise work is left out, as the field does.
+        """
+        image = jax.ShapeDtypeStruct((1, *self.image_shape), jnp.float32)
+        return count_flops(self.apply, self.abstract(), image)
+
+    def _check(self, params, images):
+        """Return images in the parameters' dtype; refuse what cannot be meant."""
+        if images.ndim != 4 or images.shape[1:] != self.image_shape:
+            raise RequestError(
+                f"images: {self.name} takes shape (batch, {', '.join(map(str, self.image_shape))}),"
+                f" found {tuple(images.shape)}; resize them or build the model with image_shape="
+            )
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise RequestError(
+                f"images: found dtype {images.dtype}; preprocess them to floating point first"
+            )
+        return images.astype(params["head"]["kernel"].dtype)
+
+    def _sown(self, params, images, what):
+        images = self._check(params, images)
+        _, state = self.module.apply({"params": params}, images, mutable=["intermediates"])
+        return OrderedDict(
+            ("/".join(name for name in path if name != "Transformer"), values[0])
+            for path, values in _leaves(state["intermediates"])
+            if path[-1:] == (what,)
+            for path in [path[:-1]]
+        )
+
+
+def _init_params(model, key):
+    images = jnp.zeros((1, *model.image_shape), jnp.float32)
+    return model.module.init(key, images)["params"]
+
+
+# Compiled, the forward pass that flax's init traces is dropped as dead code.
+_init = jax.jit(_init_params, static_argnums=0)
+
+
+def _leaves(tree, path=()):
+    """Yield (path, leaf) of a nested dict in its own order (jax.tree would sort the names)."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*path, name))
+        else:
+            yield (*path, name), value

@@ -1,0 +1,154 @@
+"""The registry: models by their names in the field's notation, "ViT-B/16" or "ResNet-50x2".
+
+The table itself is plain data, so that listing names loads neither jax nor flax.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from landscape.errors import RequestError
+
+if TYPE_CHECKING:
+    from landscape.models.model import Model
+
+VIT = "Dosovitskiy et al., An Image is Worth 16x16 Words, arXiv:2010.11929"
+DEIT = "Touvron et al., Training data-efficient image transformers, arXiv:2012.12877"
+AUGREG = "Steiner et al., How to train your ViT?, arXiv:2106.10270"
+MIXER = "Tolstikhin et al., MLP-Mixer, arXiv:2105.01601"
+BIT = "He et al., arXiv:1512.03385, with the norms of Kolesnikov et al., BiT, arXiv:1912.11370"
+CHEN = "Chen et al., When Vision Transformers Outperform ResNets, arXiv:2106.01548"
+MINI = "this project: small enough to study scikit-learn's 8x8 digits on a laptop"
+
+# Images this small keep their resolution: a ResNet's stem is then 3x3 with stride 1, no pool.
+SMALL_IMAGE = 64
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the table: the shape of the network and the defaults of its published recipe."""
+
+    family: str
+    shape: dict
+    source: str
+    image_shape: tuple[int, int, int] = (224, 224, 3)
+    classes: int = 1000
+    activation: str = "gelu_tanh"
+    dropout: float = 0.0
+    stochastic_depth: float = 0.0
+    extra: dict = field(default_factory=dict)
+
+
+def _vit(patch, width, depth, heads, mlp, source, **defaults):
+    shape = dict(patch=patch, width=width, depth=depth, heads=heads, mlp=mlp)
+    return Entry("vit", shape, source, **{"dropout": 0.1, **defaults})
+
+
+def _mixer(patch, width, depth, token_mlp, channel_mlp, source, **defaults):
+    shape = dict(
+        patch=patch, width=width, depth=depth, token_mlp=token_mlp, channel_mlp=channel_mlp
+    )
+    return Entry("mixer", shape, source, **{"stochastic_depth": 0.1, **defaults})
+
+
+def _resnet(units, width, source, groups=32, **defaults):
+    shape = dict(units=units, width=width, groups=groups)
+    return Entry("resnet", shape, source, activation="relu", **defaults)
+
+
+_DIGITS = dict(image_shape=(8, 8, 1), classes=10)
+_REGISTRY = {
+    "ViT-Ti/16": _vit(16, 192, 12, 3, 768, DEIT),
+    "ViT-Ti/32": _vit(32, 192, 12, 3, 768, DEIT),
+    "ViT-S/8": _vit(8, 384, 12, 6, 1536, CHEN),
+    "ViT-S/14": _vit(14, 384, 12, 6, 1536, CHEN),
+    "ViT-S/16": _vit(16, 384, 12, 6, 1536, DEIT),
+    "ViT-S/32": _vit(32, 384, 12, 6, 1536, AUGREG),
+    "ViT-B/8": _vit(8, 768, 12, 12, 3072, AUGREG),
+    "ViT-B/16": _vit(16, 768, 12, 12, 3072, VIT),
+    "ViT-B/32": _vit(32, 768, 12, 12, 3072, VIT),
+    "ViT-L/16": _vit(16, 1024, 24, 16, 4096, VIT),
+    "ViT-L/32": _vit(32, 1024, 24, 16, 4096, VIT),
+    "ViT-H/14": _vit(14, 1280, 32, 16, 5120, VIT),
+    "ViT-Mini/2": _vit(2, 32, 4, 2, 64, MINI, dropout=0.0, **_DIGITS),
+    **{
+        f"Mixer-{size}/{patch}": _mixer(patch, *shape, CHEN if patch == 8 else MIXER)
+        for size, shape in {
+            "S": (512, 8, 256, 2048),
+            "B": (768, 12, 384, 3072),
+            "L": (1024, 24, 512, 4096),
+        }.items()
+        for patch in (8, 16, 32)
+    },
+    "Mixer-Mini/2": _mixer(2, 32, 4, 32, 128, MINI, stochastic_depth=0.0, **_DIGITS),
+    **{
+        f"ResNet-{depth}{'' if times == 1 else f'x{times}'}": _resnet(units, 64 * times, BIT)
+        for times in (1, 2)
+        for depth, units in {
+            50: (3, 4, 6, 3),
+            101: (3, 4, 23, 3),
+            152: (3, 8, 36, 3),
+        }.items()
+    },
+    "ResNet-Mini": _resnet((1, 2, 1), 8, MINI, groups=4, **_DIGITS),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Every name of the registry, by family and size."""
+    return tuple(_REGISTRY)
+
+
+def build(
+    name,
+    *,
+    classes=None,
+    image_shape=None,
+    activation=None,
+    dropout=None,
+    stochastic_depth=None,
+    head_init="zeros",
+    classifier=None,
+) -> Model:
+    """Return the model of that name; equal requests give the identical object.
+
+    Parameters
+    ----------
+    name : a name of the registry; case and punctuation do not matter (``vit_b16``).
+    classes : number of logits. This and the following default to the registry's entry: for the
+        papers' models 1000 classes at 224x224x3 and the recipe of Chen et al. (arXiv:2106.01548,
+        Table 8); for the Mini models 10 classes at 8x8x1 and no regularisation.
+    image_shape : (height, width, channels). A ViT or Mixer needs multiples of its patch size; a
+        ResNet gets a 3x3 stem without pooling for images of 64 pixels and less.
+    activation : "gelu_tanh", "gelu_erf" or "relu". Google's checkpoints were made with the tanh
+        form, PyTorch's with erf.
+    dropout, stochastic_depth : rates in [0, 1), in force only where `Model.apply` is given a key;
+        ViT and Mixer.
+    head_init : "zeros", as published, or "lecun": with a zero head only the head has a gradient
+        at initialisation, so that the neural tangent kernel sees nothing else.
+    classifier : "token" (default) or "gap", the mean over tokens; ViT.
+
+    Raises
+    ------
+    RequestError : unknown name, or a value that the model cannot take.
+    """
+    name = _find(name)
+    entry = _REGISTRY[name]
+
+    def given(value, default):
+        return default if value is None else value
+
+    return _build(
+        name,
+        given(classes, entry.classes),
+        _image_shape(given(image_shape, entry.image_shape)),
+        given(activation, entry.activation),
+        float(given(dropout, entry.dropout)),
+        float(given(stochastic_depth, entry.stochastic_depth)),
+        head_init,
+        given(classifier, "token"),
+    )
