@@ -33,7 +33,7 @@ class Checkpoint:
     reference: str
 
 
-def load(reference: str) -> Checkpoint:
+def load(reference: str, *, finite: bool = True) -> Checkpoint:
     """Read the parameters of a checkpoint; nothing else of it is read.
 
     Parameters
@@ -41,6 +41,8 @@ def load(reference: str) -> Checkpoint:
     reference
         A run folder (its newest complete step), ``FOLDER@STEP``, or an ``.npz`` whose arrays are
         named ``a/b/kernel``.
+    finite
+        Refuse values that are not finite.
 
     Raises
     ------
@@ -63,5 +65,6 @@ def load(reference: str) -> Checkpoint:
         raise RequestError(f"checkpoint: there is no {path}")
     what = f"checkpoint {reference}"
     check_floating(params)
-    check_finite(params, what)
+    if finite:
+        check_finite(params, what)
     return Checkpoint(params, step, config, reference)

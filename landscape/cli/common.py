@@ -11,13 +11,14 @@ import shlex
 import sys
 import tomllib
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from landscape.errors import RequestError
+from landscape.progress import MakeBar, bar, no_bar
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,11 @@ class Common:
     """TOML file with options of this command; flags override it."""
     debug: bool = False
     """Show tracebacks."""
+
+
+def bars(options: Common, make_bar: MakeBar | None) -> MakeBar:
+    """The bar to use: the caller's, or one of its own unless ``--quiet``."""
+    return make_bar or (no_bar if options.quiet else bar)
 
 
 @dataclasses.dataclass
@@ -93,10 +99,12 @@ def parse(options: type, name: str, summary: str, arguments: Sequence[str]) -> A
 
 
 def _in_one_line(box: str, name: str) -> str:
-    """tyro draws a box: what is wrong, a rule, similar options, a rule, where the help is."""
+    """tyro draws a box: title, what is wrong, similar options, where the help is, between rules."""
     lines = [line.strip("│ \n") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    text = " ".join(lines)
-    wrong, *others = (" ".join(part.split()) for part in re.split("─{5,}", text))
+    parts = [" ".join(part.split()) for part in re.split("[─-]{5,}", " ".join(lines))]
+    if "╭" not in box:
+        parts = parts[1:]  # without box characters the title is a part of its own
+    wrong, *others = parts or [""]
     similar = [
         re.search(r"--[\w-]+", part.partition(":")[2])
         for part in others
@@ -112,17 +120,17 @@ def _readable(options: type) -> type:
     """The options with plain placeholders: ``--out TEXT``, no ``{None}`` and no default of None."""
     hints, fields = typing.get_type_hints(options, include_extras=True), []
     for field in dataclasses.fields(options):
-        if field.default is None or field.default is False:
-            kinds = [kind for kind in typing.get_args(hints[field.name]) if kind is not type(None)]
-            metavar = "|".join(kind.__name__.upper() for kind in kinds).replace("STR", "TEXT")
-            shown = tyro.conf.arg(metavar=metavar or None, help_behavior_hint="")
-            fields.append(
-                (
-                    field.name,
-                    Annotated[hints[field.name], shown],
-                    dataclasses.field(default=field.default),
-                )
+        kinds = typing.get_args(hints[field.name])
+        optional, unset = type(None) in kinds, field.default in (None, False)
+        if optional or unset:
+            names = [kind.__name__.upper() for kind in kinds if kind is not type(None)]
+            names += ["None"] if optional and not unset else []
+            shown = tyro.conf.arg(
+                metavar="|".join(names).replace("STR", "TEXT") or None,
+                help_behavior_hint="" if unset else None,
             )
+            default = dataclasses.field(default=field.default)
+            fields.append((field.name, Annotated[hints[field.name], shown], default))
     return dataclasses.make_dataclass(
         options.__name__, fields, bases=(options,), frozen=True, kw_only=True
     )
@@ -189,25 +197,6 @@ def command_line(name: str, options: Any) -> str:
         if value is not True:
             words += map(str, value) if isinstance(value, tuple) else [str(value)]
     return shlex.join(words)
-
-
-Advance = Callable[..., object]
-MakeBar = Callable[[str, int], contextlib.AbstractContextManager[Advance]]
-
-
-@contextlib.contextmanager
-def bar(description: str, total: int) -> Iterator[Advance]:
-    """A tqdm bar on standard error with the time left; yields the function that advances it."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc=description, file=sys.stderr, dynamic_ncols=True) as shown:
-        yield lambda *_, steps=1: shown.update(steps)
-
-
-@contextlib.contextmanager
-def no_bar(description: str, total: int) -> Iterator[Advance]:
-    """The same without a bar."""
-    yield lambda *_, **__: None
 
 
 def show(outcome: Outcome, options: Common) -> None:

@@ -5,6 +5,7 @@ import os
 from typing import Any, Literal
 
 from landscape.cli import common, subject
+from landscape.progress import MakeBar
 
 _EIGENVALUE = ("estimate", "lower", "upper", "residual")
 
@@ -30,7 +31,7 @@ class Options(common.Common, subject.Subject, _Request):
     pass
 
 
-def execute(options: Options, make_bar: common.MakeBar | None = None) -> common.Outcome:
+def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome:
     """Measure, block by block; blocks that the result file already holds are not repeated."""
     from landscape import parameters, results
     from landscape.curvature import extremes, power_iteration
@@ -58,7 +59,7 @@ def execute(options: Options, make_bar: common.MakeBar | None = None) -> common.
     settings = {name: getattr(options, name) for name in ("method", "confidence", "limit", "seed")}
     settings |= {"width": options.width, "iterations": options.iterations}
     lanczos, power = options.method != "power", options.method != "lanczos"
-    make_bar = make_bar or (common.no_bar if options.quiet else common.bar)
+    make_bar = common.bars(options, make_bar)
     with (
         results.ResultFile(
             path,

@@ -6,6 +6,7 @@ from typing import Any
 
 from landscape.cli import common, subject
 from landscape.errors import RequestError
+from landscape.progress import MakeBar
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -13,7 +14,7 @@ class Options(common.Common, subject.Subject):
     pass
 
 
-def execute(options: Options, make_bar: common.MakeBar | None = None) -> common.Outcome:
+def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome:
     """Measure all layers in one pass, then store them."""
     from landscape import parameters, results
     from landscape.data.loader import batches
@@ -30,7 +31,7 @@ def execute(options: Options, make_bar: common.MakeBar | None = None) -> common.
         return model.activations(params, prepare(batch["images"]))
 
     data = batches(loaded.split, loaded.batch)
-    make_bar = make_bar or (common.no_bar if options.quiet else common.bar)
+    make_bar = common.bars(options, make_bar)
     with make_bar("neurons", len(data)) as advance:
         found = active_neurons(activations, loaded.params, data, progress=advance)
     settings = {**loaded.record, "parameters_hash": parameters.content_hash(loaded.params)}

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from landscape.cli import common, subject
 from landscape.errors import RequestError
+from landscape.progress import MakeBar
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Options(common.Common, subject.Subject, _Request):
     pass
 
 
-def execute(options: Options, make_bar: common.MakeBar | None = None) -> common.Outcome:
+def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome:
     """Compute the kernels; batches that the result file already holds are not repeated."""
     import jax
     import numpy as np
@@ -65,7 +66,7 @@ def execute(options: Options, make_bar: common.MakeBar | None = None) -> common.
         "parameters_hash": parameters.content_hash(params),
     }
     prepare = preprocess(loaded.preprocessing)
-    make_bar = make_bar or (common.no_bar if options.quiet else common.bar)
+    make_bar = common.bars(options, make_bar)
     with (
         results.ResultFile(
             path,

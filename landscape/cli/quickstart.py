@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from landscape.cli import common
 from landscape.errors import RequestError
+from landscape.progress import Advance, MakeBar
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,9 +79,9 @@ def _overall(total: float, quiet: bool) -> Iterator[Any]:
         bar_format="{desc:<22}{percentage:3.0f}%|{bar}| {elapsed} < {remaining}",
     ) as shown:
 
-        def part(label: str, weight: float) -> common.MakeBar:
+        def part(label: str, weight: float) -> MakeBar:
             @contextlib.contextmanager
-            def make_bar(description: str, count: int) -> Iterator[common.Advance]:
+            def make_bar(description: str, count: int) -> Iterator[Advance]:
                 shown.set_description_str(label)
                 left = weight
 

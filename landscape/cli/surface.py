@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from landscape.cli import common, subject
 from landscape.errors import RequestError
+from landscape.progress import MakeBar
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class Options(common.Common, subject.Subject, _Request):
     pass
 
 
-def execute(options: Options, make_bar: common.MakeBar | None = None) -> common.Outcome:
+def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome:
     """Evaluate the grid; points that the result file already holds are not repeated."""
     from landscape import results
     from landscape.surface import compute_surface, coordinates, random_direction
@@ -51,7 +52,7 @@ def execute(options: Options, make_bar: common.MakeBar | None = None) -> common.
     left = columns * rows
     if path.exists():
         left -= int(results.read(path, "surface")["done"].sum())
-    make_bar = make_bar or (common.no_bar if options.quiet else common.bar)
+    make_bar = common.bars(options, make_bar)
     with make_bar("surface", max(left, 1)) as advance:
         compute_surface(
             objective,

@@ -6,6 +6,7 @@ from typing import Any
 
 from landscape.cli import common
 from landscape.errors import RequestError
+from landscape.progress import MakeBar
 from landscape.training.config import TrainConfig
 
 
@@ -20,7 +21,7 @@ class Options(common.Common, TrainConfig):
         return TrainConfig(**{name: getattr(self, name) for name in names})
 
 
-def execute(options: Options, make_bar: common.MakeBar | None = None) -> common.Outcome:
+def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome:
     """Train, or go on with a run that was interrupted."""
     from landscape.devices import data_mesh
     from landscape.training.loop import train
@@ -31,7 +32,7 @@ def execute(options: Options, make_bar: common.MakeBar | None = None) -> common.
         options.training(),
         options.out,
         mesh=data_mesh(options.devices) if options.devices > 1 else None,
-        make_bar=make_bar or (common.no_bar if options.quiet else common.bar),
+        make_bar=common.bars(options, make_bar),
         command=common.command_line("train", options),
     )
     data = {

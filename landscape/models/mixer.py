@@ -9,7 +9,7 @@ Parameter names and shapes are those of the published checkpoints: `stem/kernel`
 import jax.numpy as jnp
 from flax import linen as nn
 
-from landscape.models.blocks import (
+from landscape.models.layers import (
     LayerNorm,
     MlpBlock,
     PatchEmbedding,

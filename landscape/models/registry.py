@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from landscape.errors import RequestError
@@ -40,27 +40,30 @@ class Entry:
     activation: str = "gelu_tanh"
     dropout: float = 0.0
     stochastic_depth: float = 0.0
-    extra: dict = field(default_factory=dict)
 
 
 def _vit(patch, width, depth, heads, mlp, source, **defaults):
-    shape = dict(patch=patch, width=width, depth=depth, heads=heads, mlp=mlp)
+    shape = {"patch": patch, "width": width, "depth": depth, "heads": heads, "mlp": mlp}
     return Entry("vit", shape, source, **{"dropout": 0.1, **defaults})
 
 
 def _mixer(patch, width, depth, token_mlp, channel_mlp, source, **defaults):
-    shape = dict(
-        patch=patch, width=width, depth=depth, token_mlp=token_mlp, channel_mlp=channel_mlp
-    )
+    shape = {
+        "patch": patch,
+        "width": width,
+        "depth": depth,
+        "token_mlp": token_mlp,
+        "channel_mlp": channel_mlp,
+    }
     return Entry("mixer", shape, source, **{"stochastic_depth": 0.1, **defaults})
 
 
 def _resnet(units, width, source, groups=32, **defaults):
-    shape = dict(units=units, width=width, groups=groups)
+    shape = {"units": units, "width": width, "groups": groups}
     return Entry("resnet", shape, source, activation="relu", **defaults)
 
 
-_DIGITS = dict(image_shape=(8, 8, 1), classes=10)
+_DIGITS = {"image_shape": (8, 8, 1), "classes": 10}
 _REGISTRY = {
     "ViT-Ti/16": _vit(16, 192, 12, 3, 768, DEIT),
     "ViT-Ti/32": _vit(32, 192, 12, 3, 768, DEIT),
@@ -152,3 +155,101 @@ def build(
         head_init,
         given(classifier, "token"),
     )
+
+
+@cache
+def _build(
+    name,
+    classes,
+    image_shape,
+    activation,
+    dropout,
+    stochastic_depth,
+    head_init,
+    classifier,
+):
+    from landscape.models.layers import ACTIVATIONS, HEAD_INITS
+    from landscape.models.mixer import MlpMixer
+    from landscape.models.model import Model
+    from landscape.models.resnet import ResNet
+    from landscape.models.vit import VisionTransformer
+
+    entry = _REGISTRY[name]
+    _one_of("activation", activation, ACTIVATIONS)
+    _one_of("head_init", head_init, HEAD_INITS)
+    _one_of("classifier", classifier, ("token", "gap"))
+    if not isinstance(classes, int) or classes < 1:
+        raise RequestError(f"classes: found {classes!r}; give a whole number from 1")
+    for argument, rate in (("dropout", dropout), ("stochastic_depth", stochastic_depth)):
+        if not 0 <= rate < 1:
+            raise RequestError(f"{argument}: found {rate}; give a rate from 0 to below 1")
+        if rate and entry.family == "resnet":
+            raise RequestError(f"{argument}: {name} has none; leave it out or give 0")
+    if classifier == "gap" and entry.family != "vit":
+        raise RequestError(f"classifier: {name} has no class token; leave it out")
+
+    height, width, _ = image_shape
+    options = dict(entry.shape, classes=classes, activation=activation, head_init=head_init)
+    if entry.family == "resnet":
+        options["stem"] = "small" if max(height, width) <= SMALL_IMAGE else "imagenet"
+        patch = tokens = None
+        module = ResNet(**options)
+    else:
+        patch = entry.shape["patch"]
+        if height % patch or width % patch:
+            raise RequestError(
+                f"image_shape: {name} needs multiples of its patch, {patch} pixels, found "
+                f"{height}x{width}; resize the images or take another patch size"
+            )
+        tokens = (height // patch) * (width // patch)
+        options.update(dropout=dropout, stochastic_depth=stochastic_depth)
+        if entry.family == "mixer":
+            module = MlpMixer(**options)
+        else:
+            module = VisionTransformer(**options, classifier=classifier)
+            tokens += classifier == "token"
+    return Model(
+        name=name,
+        family=entry.family,
+        module=module,
+        image_shape=image_shape,
+        classes=classes,
+        source=entry.source,
+        patch=patch,
+        tokens=tokens,
+    )
+
+
+def _plain(name):
+    """Lower case, letters and digits only."""
+    return re.sub(r"[^a-z0-9]", "", str(name).lower())
+
+
+def _find(name):
+    """Return the registry's spelling of a name."""
+    by_plain = {_plain(known): known for known in _REGISTRY}
+    plain = _plain(name)
+    if plain in by_plain:
+        return by_plain[plain]
+    nearest = difflib.get_close_matches(plain, by_plain, n=3, cutoff=0.3)
+    nearest = " (nearest: " + ", ".join(by_plain[near] for near in nearest) + ")" if nearest else ""
+    raise RequestError(
+        f"model {str(name)!r} is not in the registry{nearest}; "
+        "list the names with `python analysis_cli.py models`"
+    )
+
+
+def _image_shape(shape):
+    """Return a checked (height, width, channels) of plain ints."""
+    try:
+        checked = tuple(int(size) for size in shape)
+    except (TypeError, ValueError):
+        checked = ()
+    if len(checked) != 3 or min(checked) < 1:
+        raise RequestError(f"image_shape: found {shape!r}; give (height, width, channels)")
+    return checked
+
+
+def _one_of(argument, value, known):
+    if value not in known:
+        raise RequestError(f"{argument}: found {value!r}; give one of {', '.join(known)}")

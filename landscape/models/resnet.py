@@ -14,13 +14,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from landscape.models.blocks import ACTIVATIONS, classifier_head, mean_over_space
+from landscape.models.layers import ACTIVATIONS, along_last, classifier_head, mean_over_space
 
 
 def standardise(kernel):
     """Give each output channel of a kernel (h, w, in, out) mean 0 and standard deviation 1."""
     kernel = kernel - jnp.mean(kernel, axis=(0, 1, 2), keepdims=True)
-    return kernel / (jnp.std(kernel, axis=(0, 1, 2), keepdims=True) + 1e-5)
+    deviation = jnp.sqrt(jnp.mean(kernel * kernel, axis=(0, 1, 2), keepdims=True))
+    return kernel / (deviation + 1e-5)
 
 
 class GroupNorm(nn.Module):
@@ -50,7 +51,7 @@ class GroupNorm(nn.Module):
 
         x = x - group_mean(x)
         inverse_deviation = lax.rsqrt(group_mean(x * x) + 1e-6)
-        return x * (inverse_deviation * scale[None, None, None]) + bias[None, None, None]
+        return x * (inverse_deviation * along_last(scale, x)) + along_last(bias, x)
 
 
 class StdConv(nn.Module):

@@ -10,7 +10,7 @@ width/heads), ..., `Transformer/encoder_norm/scale`, `head/kernel`.
 import jax.numpy as jnp
 from flax import linen as nn
 
-from landscape.models.blocks import (
+from landscape.models.layers import (
     LayerNorm,
     MlpBlock,
     PatchEmbedding,

@@ -38,8 +38,8 @@ class TrainConfig:
     """Peak learning rate."""
     weight_decay: float = 0.1
     """Decoupled weight decay of kernels: each step subtracts learning rate * this * weight."""
-    warmup_steps: int = 20
-    """Steps over which the learning rate rises linearly from 0."""
+    warmup_steps: int | None = None
+    """Steps over which the learning rate rises linearly from 0 (default: a twentieth of all)."""
     decay: Literal["cosine", "linear"] = "cosine"
     """How the learning rate falls to 0 after the warm-up."""
     clip: float | None = 1.0
@@ -83,6 +83,10 @@ class TrainConfig:
     def steps(self, examples: int) -> int:
         """Number of training steps on a training split of that many examples, at least one."""
         return max(1, round(self.epochs * examples / self.batch_size))
+
+    def warmup(self, steps: int) -> int:
+        """Number of warm-up steps of a run of ``steps``."""
+        return steps // 20 if self.warmup_steps is None else self.warmup_steps
 
 
 def differences(asked: dict[str, Any], found: dict[str, Any]) -> list[str]:

@@ -17,7 +17,6 @@ import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh, SingleDeviceSharding
-from tqdm import tqdm
 
 from landscape.checkpoints import native
 from landscape.data import Data, load
@@ -27,6 +26,7 @@ from landscape.devices import place, replicated
 from landscape.errors import RequestError
 from landscape.models import registry
 from landscape.parameters import norm
+from landscape.progress import MakeBar, bar, no_bar
 from landscape.training import optimizers
 from landscape.training.config import TrainConfig, as_dict, differences
 from landscape.training.evaluate import evaluate
@@ -66,7 +66,8 @@ def train(
     folder: str | Path,
     *,
     mesh: Mesh | None = None,
-    progress: bool = True,
+    make_bar: MakeBar = bar,
+    command: str = "",
 ) -> TrainResult:
     """Train a network, or go on with its training.
 
@@ -79,8 +80,10 @@ def train(
         resumed.
     mesh
         Devices to divide each batch among; the result is the same up to rounding.
-    progress
-        Show a bar with the time left on standard error.
+    make_bar
+        What shows the progress; `landscape.progress.no_bar` shows nothing.
+    command
+        The command that asked for this, for the record.
 
     Raises
     ------
@@ -92,12 +95,12 @@ def train(
 
     # ---- The run folder: new, interrupted or finished ----------------------------------------
     stored = _stored_config(folder)
-    done = native.steps(folder)[-1:] if stored else []
-    start = done[0] if done else 0
+    start = max(native.steps(folder), default=0) if stored else 0
     if stored:
         _refuse_other(folder, as_dict(config), stored["training"])
         if start == stored["steps"]:
-            return TrainResult(folder, start, read(folder / native.METRICS)[-1], start)
+            last = (read(folder / native.METRICS) or [{}])[-1]
+            return TrainResult(folder, start, last, start)
 
     # ---- Data and model ----------------------------------------------------------------------
     data = load(config.data, holdout=config.holdout, seed=config.seed, image_size=config.image_size)
@@ -120,7 +123,7 @@ def train(
     divide(config.batch_size, config.rho, config.group, mesh)  # refused before anything is written
     gradient_of = sam_gradient(losses, rho=config.rho, group=config.group, mesh=mesh)
     learning_rate = optimizers.schedule(
-        config.learning_rate, steps, config.warmup_steps, config.decay
+        config.learning_rate, steps, config.warmup(steps), config.decay
     )
     optimizer = optimizers.optimizer(
         config.optimizer, learning_rate, weight_decay=config.weight_decay, clip=config.clip
@@ -138,7 +141,7 @@ def train(
         return params, state, measured
 
     # ---- Initial or restored weights ---------------------------------------------------------
-    described = _description(config, data, model, steps)
+    described = {"command": command, **_description(config, data, model, steps)}
     if stored:
         _refuse_other(folder, described["data"], stored["data"])
     first_process = jax.process_index() == 0
@@ -147,13 +150,21 @@ def train(
 
     init_key, run_key = (jax.random.fold_in(jax.random.key(config.seed), i) for i in range(2))
     where = SingleDeviceSharding(jax.local_devices()[0]) if mesh is None else replicated(mesh)
-    test, train_part = data.test, data.train.thinned(EVALUATED)
-    bar = tqdm(total=steps, initial=start, disable=not (progress and first_process), unit="step")
+    seen = data.train.thinned(EVALUATED)
+    measure = partial(
+        evaluate,
+        model.apply,
+        preprocessing=config.preprocessing,
+        batch_size=config.batch_size,
+        loss=config.loss,
+        mesh=mesh,
+    )
+    make_bar = make_bar if first_process else no_bar
     metrics_path = folder / native.METRICS if first_process else None
     with (
         native.Writer(folder, config.keep) as checkpoints,
         MetricLog(metrics_path, start) as log,
-        bar,
+        make_bar("train", steps - start) as advance,
     ):
         if start:
             abstract = model.abstract()
@@ -175,30 +186,17 @@ def train(
             done = step + 1
 
             if done == steps or (config.evaluate_every and done % config.evaluate_every == 0):
-                for name, split in (("train", train_part), ("test", test)):
-                    if split is None:
-                        continue
-                    found = evaluate(
-                        model.apply,
-                        params,
-                        split,
-                        config.preprocessing,
-                        config.batch_size,
-                        loss=config.loss,
-                        mesh=mesh,
-                    )
-                    measured[f"{name}_accuracy"] = found["accuracy"]
-                    if name == "test":
-                        measured["test_loss"] = found["loss"]
+                measured["train_accuracy"] = measure(params, seen)["accuracy"]
+                if data.test is not None:
+                    found = measure(params, data.test)
+                    measured |= {"test_loss": found["loss"], "test_accuracy": found["accuracy"]}
             epoch = done * config.batch_size / len(data.train)
             log.add(step=done, epoch=epoch, train_loss=train_loss, **measured)
 
             if done == steps or done % config.checkpoint_every == 0:
                 log.flush()  # first: a checkpoint is of finite weights, and has its metrics
                 checkpoints.save(done, params, state)
-            bar.update()
-            if log.last:
-                bar.set_postfix(loss=f"{log.last['train_loss']:.3g}", refresh=False)
+            advance(note=f"loss {log.last['train_loss']:.3g}" if log.last else "")
 
     return TrainResult(folder, steps, log.last, start)
 
@@ -239,7 +237,7 @@ def _description(config: TrainConfig, data: Data, model: Any, steps: int) -> dic
         "schema": SCHEMA,
         "steps": steps,
         "model": {
-            "name": config.model,
+            "name": model.name,
             "classes": model.classes,
             "image_shape": list(model.image_shape),
             "activation": config.activation,

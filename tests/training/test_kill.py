@@ -30,8 +30,8 @@ def finish(process):
 
 
 def kill_after(process, folder, step, delay):
-    """SIGKILL the process ``delay`` seconds after its checkpoint of ``step``."""
-    while process.poll() is None and step not in native.steps(folder):
+    """SIGKILL the process ``delay`` seconds after it has a checkpoint of ``step`` or later."""
+    while process.poll() is None and max(native.steps(folder), default=0) < step:
         time.sleep(0.001)
     time.sleep(delay)
     process.kill()

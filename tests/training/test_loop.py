@@ -11,6 +11,7 @@ from landscape.checkpoints import load, native
 from landscape.devices import data_mesh
 from landscape.errors import RequestError
 from landscape.parameters import named_leaves
+from landscape.progress import no_bar
 from landscape.training import loop, metrics
 from landscape.training.config import TrainConfig
 from landscape.training.evaluate import evaluate
@@ -40,7 +41,7 @@ def run(tmp_path_factory):
         patch.setattr(loop.registry, "build", tiny_network.build)
         folder = tmp_path_factory.mktemp("run")
         config = dataclasses.replace(CONFIG, evaluate_every=20)
-        return train(config, folder, progress=False), config
+        return train(config, folder, make_bar=no_bar), config
 
 
 def weights(folder):
@@ -85,7 +86,7 @@ def test_newest_checkpoints_are_kept_with_one_at_the_end(run):
 def test_finished_run_returns_at_once(run, monkeypatch):
     result, config = run
     monkeypatch.setattr(loop, "load", None)  # not even the data is read
-    again = train(config, result.folder, progress=False)
+    again = train(config, result.folder, make_bar=no_bar)
     assert again.metrics == result.metrics
     assert again.resumed_from == again.step == STEPS
 
@@ -94,7 +95,7 @@ def test_other_settings_for_an_existing_folder_are_refused_by_name(run):
     result, config = run
     other = dataclasses.replace(config, rho=0.1, seed=3)
     with pytest.raises(RequestError, match=r"rho \(0\.0, now 0\.1\), seed \(0, now 3\)"):
-        train(other, result.folder, progress=False)
+        train(other, result.folder, make_bar=no_bar)
 
 
 def test_changed_data_is_refused(tmp_path, monkeypatch):
@@ -106,10 +107,10 @@ def test_changed_data_is_refused(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 25)
         with pytest.raises(KeyboardInterrupt):
-            train(config, tmp_path / "run", progress=False)
+            train(config, tmp_path / "run", make_bar=no_bar)
     np.savez(tmp_path / "d.npz", images=images + np.uint8(1), labels=labels)
     with pytest.raises(RequestError, match="train_hash"):
-        train(config, tmp_path / "run", progress=False)
+        train(config, tmp_path / "run", make_bar=no_bar)
 
 
 def interrupt_at(monkeypatch, step):
@@ -130,13 +131,13 @@ def interrupt_at(monkeypatch, step):
 )
 def test_interrupted_run_resumes_to_the_same_weights_and_metrics(tmp_path, monkeypatch, changes):
     config = dataclasses.replace(CONFIG, evaluate_every=20, **changes)
-    train(config, tmp_path / "whole", progress=False)
+    train(config, tmp_path / "whole", make_bar=no_bar)
     for step in (9, 39):  # before the first checkpoint; before an evaluation
         with monkeypatch.context() as patch:
             interrupt_at(patch, step)
             with pytest.raises(KeyboardInterrupt):
-                train(config, tmp_path / "cut", progress=False)
-    resumed = train(config, tmp_path / "cut", progress=False)
+                train(config, tmp_path / "cut", make_bar=no_bar)
+    resumed = train(config, tmp_path / "cut", make_bar=no_bar)
     assert resumed.resumed_from == 30
     assert_same_weights(tmp_path / "whole", tmp_path / "cut")
     for name in ("metrics.jsonl", "config.json"):
@@ -155,8 +156,8 @@ def test_metrics_beyond_the_checkpoint_and_torn_lines_are_cut_off(tmp_path):
 @pytest.mark.parametrize("group", [None, 16])
 def test_eight_devices_train_like_one(tmp_path, group):
     config = dataclasses.replace(CONFIG, epochs=1, rho=0.05, group=group)
-    train(config, tmp_path / "one", progress=False)
-    train(config, tmp_path / "eight", mesh=data_mesh(8), progress=False)
+    train(config, tmp_path / "one", make_bar=no_bar)
+    train(config, tmp_path / "eight", mesh=data_mesh(8), make_bar=no_bar)
     one, eight = weights(tmp_path / "one"), weights(tmp_path / "eight")
     for name in one:
         np.testing.assert_allclose(eight[name], one[name], rtol=1e-3, atol=1e-4, err_msg=name)
@@ -167,8 +168,8 @@ def test_run_can_change_the_number_of_devices_when_resumed(tmp_path, monkeypatch
     with monkeypatch.context() as patch:
         interrupt_at(patch, 15)
         with pytest.raises(KeyboardInterrupt):
-            train(config, tmp_path / "run", mesh=data_mesh(8), progress=False)
-    assert train(config, tmp_path / "run", progress=False).resumed_from == 10
+            train(config, tmp_path / "run", mesh=data_mesh(8), make_bar=no_bar)
+    assert train(config, tmp_path / "run", make_bar=no_bar).resumed_from == 10
 
 
 def test_divergence_is_told_and_leaves_the_last_finite_checkpoint(tmp_path):
@@ -177,7 +178,7 @@ def test_divergence_is_told_and_leaves_the_last_finite_checkpoint(tmp_path):
     )
     message = r"training diverged: \w+ is (nan|inf) at step \d+ \(learning rate [\d.e+]+\)"
     with pytest.raises(RequestError, match=message):
-        train(config, tmp_path / "run", progress=False)
+        train(config, tmp_path / "run", make_bar=no_bar)
     assert all(np.isfinite(leaf).all() for leaf in weights(tmp_path / "run").values())
 
 
@@ -187,7 +188,7 @@ def test_data_without_test_split_is_trained_on(tmp_path):
     config = TrainConfig(
         model="tiny", data=str(tmp_path / "d.npz"), batch_size=16, epochs=3, warmup_steps=0
     )
-    result = train(config, tmp_path / "run", progress=False)
+    result = train(config, tmp_path / "run", make_bar=no_bar)
     assert "train_accuracy" in result.metrics
     assert "test_accuracy" not in result.metrics
 
@@ -209,7 +210,7 @@ def test_data_without_test_split_is_trained_on(tmp_path):
 def test_impossible_request_is_refused_before_anything_is_written(tmp_path, changes, message):
     rho = {"rho": 0.1} if "group" in changes else {}
     with pytest.raises(RequestError, match=message):
-        train(dataclasses.replace(CONFIG, **changes, **rho), tmp_path / "run", progress=False)
+        train(dataclasses.replace(CONFIG, **changes, **rho), tmp_path / "run", make_bar=no_bar)
     assert not (tmp_path / "run").exists()
 
 
@@ -225,9 +226,9 @@ def test_values_that_cannot_be_meant_are_refused(field, value):
 def test_foreign_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(RequestError, match=r"holds 'thesis\.tex' and is no run folder"):
-        train(CONFIG, tmp_path, progress=False)
+        train(CONFIG, tmp_path, make_bar=no_bar)
     with pytest.raises(RequestError, match="is a file"):
-        train(CONFIG, tmp_path / "thesis.tex", progress=False)
+        train(CONFIG, tmp_path / "thesis.tex", make_bar=no_bar)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -236,7 +237,7 @@ def test_progress_goes_to_standard_error_alone(tmp_path, capfd):
     shown = capfd.readouterr()
     assert shown.out == ""
     assert "11/11" in shown.err
-    train(dataclasses.replace(CONFIG, epochs=1), tmp_path / "quiet", progress=False)
+    train(dataclasses.replace(CONFIG, epochs=1), tmp_path / "quiet", make_bar=no_bar)
     assert capfd.readouterr() == ("", "")
 
 

@@ -4,6 +4,7 @@ import sys
 
 import tiny_network
 
+from landscape.progress import no_bar
 from landscape.training import loop
 from landscape.training.config import TrainConfig
 
@@ -20,4 +21,4 @@ CONFIG = TrainConfig(
 
 if __name__ == "__main__":
     loop.registry.build = tiny_network.build
-    loop.train(CONFIG, sys.argv[1], progress=False)
+    loop.train(CONFIG, sys.argv[1], make_bar=no_bar)

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import lax
 
 ACTIVATIONS = {
     "gelu_tanh": partial(nn.gelu, approximate=True),
@@ -17,8 +18,21 @@ HEAD_INITS = {
     "lecun": nn.initializers.lecun_normal(),
 }
 
-# The two-pass variance: E[x²] - E[x]² loses digits that second derivatives need.
-LayerNorm = partial(nn.LayerNorm, epsilon=1e-6, use_fast_variance=False)
+
+class LayerNorm(nn.Module):
+    """Mean 0 and variance 1 over the last axis, then scale and bias; epsilon 1e-6.
+
+    Unlike flax's default it takes the variance of the centred values: E[x²] - E[x]² loses digits
+    that second derivatives need. It stays in the dtype of `x`, also in float64.
+    """
+
+    @nn.compact
+    def __call__(self, x):
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        x = x - jnp.mean(x, axis=-1, keepdims=True)
+        x = x * lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + 1e-6)
+        return x * along_last(scale, x) + along_last(bias, x)
 
 
 class PatchEmbedding(nn.Module):
@@ -41,7 +55,8 @@ class PatchEmbedding(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
         x = images.reshape(batch, height // p, p, width // p, p, channels)
         x = x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, -1, p * p * channels)
-        return x @ kernel.reshape(-1, self.width) + bias[None, None]
+        x = x @ kernel.reshape(-1, self.width)
+        return x + along_last(bias, x)
 
 
 class MlpBlock(nn.Module):
@@ -91,6 +106,11 @@ def drop_branch(module, branch, rate, *, train):
 def classifier_head(classes, head_init):
     """Return the last linear layer, called "head"; `head_init` is a key of HEAD_INITS."""
     return nn.Dense(classes, kernel_init=HEAD_INITS[head_init], name="head")
+
+
+def along_last(vector, x):
+    """Shape a vector (D,) to act on the last axis of `x`."""
+    return vector.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def mean_over_space(x):

@@ -1,0 +1,139 @@
+"""ResNet V1 with GroupNorm: names, norms, and what its initialisation implies."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax.traverse_util import flatten_dict
+from jax import lax
+
+from landscape.models.registry import build
+from landscape.models.resnet import GroupNorm, ResNet, StdConv, standardise
+
+
+def resnet50_keys():
+    """Key -> shape of big_vision's ResNet-50."""
+    keys = {"conv_root/kernel": (7, 7, 3, 64), "head/kernel": (2048, 1000), "head/bias": (1000,)}
+    norms = {"gn_root": 64}
+    channels = 64
+    for stage, units in enumerate((3, 4, 6, 3)):
+        width = 64 * 2**stage
+        for unit in range(units):
+            name = f"block{stage + 1}/unit{unit + 1}"
+            keys[f"{name}/conv1/kernel"] = (1, 1, channels, width)
+            keys[f"{name}/conv2/kernel"] = (3, 3, width, width)
+            keys[f"{name}/conv3/kernel"] = (1, 1, width, 4 * width)
+            norms |= {f"{name}/gn1": width, f"{name}/gn2": width, f"{name}/gn3": 4 * width}
+            if unit == 0:
+                keys[f"{name}/conv_proj/kernel"] = (1, 1, channels, 4 * width)
+                norms[f"{name}/gn_proj"] = 4 * width
+            channels = 4 * width
+    for name, size in norms.items():
+        keys[f"{name}/scale"] = keys[f"{name}/bias"] = (size,)
+    return keys
+
+
+def test_names_and_shapes_are_those_of_big_vision():
+    tree = flatten_dict(build("ResNet-50").abstract(), sep="/")
+    assert {name: leaf.shape for name, leaf in tree.items()} == resnet50_keys()
+    assert len(tree) == 161
+
+
+def test_weight_standardisation_is_exact_on_a_kernel_of_two_values():
+    kernel = jnp.asarray([[1.0, 0.0], [3.0, 8.0]]).reshape(2, 1, 1, 2)
+    expected = np.asarray([[-1 / (1 + 1e-5), -4 / (4 + 1e-5)], [1 / (1 + 1e-5), 4 / (4 + 1e-5)]])
+    np.testing.assert_allclose(standardise(kernel).reshape(2, 2), expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_standardised_kernels_do_not_feel_scale_nor_shift(x64, seed):
+    kernel = jax.random.normal(jax.random.key(seed), (3, 3, 4, 5))
+    moved = standardise(7 * kernel + jnp.arange(5.0)[None, None, None])
+    np.testing.assert_allclose(moved, standardise(kernel), rtol=2e-5)
+
+
+@pytest.mark.parametrize(("size", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2), (7, 2)])
+@pytest.mark.parametrize("side", [8, 7])
+def test_the_convolution_is_flaxs_with_a_standardised_kernel(size, stride, side):
+    x = jax.random.normal(jax.random.key(0), (2, side, side, 3))
+    module = StdConv(4, size, stride)
+    params = module.init(jax.random.key(1), x)["params"]
+    theirs = nn.Conv(4, (size, size), (stride, stride), use_bias=False)
+    expected = theirs.apply({"params": {"kernel": standardise(params["kernel"])}}, x)
+    np.testing.assert_allclose(module.apply({"params": params}, x), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(12, 4), (8, 8), (64, 32), (6, 4), (5, 1)])
+def test_the_group_norm_is_flaxs(channels, groups):
+    rng = np.random.default_rng(channels)
+    x = jnp.asarray(rng.normal(1, 3, size=(2, 3, 4, channels)), jnp.float32)
+    params = {k: jnp.asarray(rng.normal(size=channels), jnp.float32) for k in ("scale", "bias")}
+    theirs = nn.GroupNorm(num_groups=math.gcd(channels, groups), use_fast_variance=False)
+    expected = theirs.apply({"params": params}, x)
+    np.testing.assert_allclose(
+        GroupNorm(groups).apply({"params": params}, x), expected, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_depth_does_not_show_at_initialisation():
+    """Residual branches start at zero and draws are keyed by name, so features are the same.
+
+    This is why Table 1 of arXiv:2106.01548 has one condition number for ResNet-50 and -152.
+    """
+    images = jax.random.normal(jax.random.key(1), (2, 8, 8, 1))
+    logits = []
+    for units in ((1, 1), (2, 3)):
+        module = ResNet(5, units, width=4, stem="small", groups=4, head_init="lecun")
+        params = module.init(jax.random.key(0), images)["params"]
+        logits.append(module.apply({"params": params}, images))
+    assert np.std(logits[0]) > 0.1
+    np.testing.assert_array_equal(*logits)
+
+
+def test_the_imagenet_stem_divides_the_resolution_by_four():
+    module = ResNet(5, (1, 1), width=4, groups=4)
+    images = jnp.ones((1, 32, 32, 3))
+    params = module.init(jax.random.key(0), images)["params"]
+    _, state = module.apply({"params": params}, images, mutable=["intermediates"])
+    outputs = flatten_dict(state["intermediates"], sep="/")
+    assert outputs["block1/unit1/activation"][0].shape == (1, 8, 8, 16)
+    assert outputs["block2/unit1/activation"][0].shape == (1, 4, 4, 32)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_max_pooling_differentiates_forward_over_reverse(x64, seed):
+    """Against pooling written as a maximum of shifted copies."""
+
+    def pool(x):
+        return nn.max_pool(x, (3, 3), strides=(2, 2), padding="SAME")
+
+    def shifted(x):
+        padded = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=-jnp.inf)
+        views = [padded[:, i : i + 5 : 2, j : j + 5 : 2] for i in range(3) for j in range(3)]
+        return jnp.stack(views).max(0)
+
+    x, v = jax.random.normal(jax.random.key(seed), (2, 1, 6, 6, 2))
+    np.testing.assert_array_equal(pool(x), shifted(x))
+    products = [
+        jax.jvp(jax.grad(lambda x, f=f: jnp.sum(jnp.sin(f(x * x)))), (x,), (v,))[1]
+        for f in (pool, shifted)
+    ]
+    assert np.any(products[0])
+    np.testing.assert_allclose(*products, rtol=1e-12)
+
+
+def test_the_stride_sits_on_the_3x3():
+    """The 1x1 in front of it sees every pixel: moving an odd one moves the output."""
+    module = ResNet(5, (1, 1), width=4, stem="small", groups=4, head_init="lecun")
+    images = jax.random.normal(jax.random.key(1), (1, 4, 4, 1))
+    params = module.init(jax.random.key(0), images)["params"]
+    conv_shapes = []
+    jaxpr = jax.make_jaxpr(lambda p: module.apply({"params": p}, images))(params)
+    for equation in jaxpr.jaxpr.eqns:
+        if equation.primitive is lax.conv_general_dilated_p:
+            kernel = equation.invars[1].aval.shape
+            conv_shapes.append((kernel[:2], equation.params["window_strides"]))
+    assert conv_shapes == [((3, 3), (1, 1)), ((3, 3), (1, 1)), ((3, 3), (2, 2))]
