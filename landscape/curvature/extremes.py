@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -59,10 +59,6 @@ class Extremes:
     alpha: np.ndarray
     beta: np.ndarray
 
-    @property
-    def converged(self) -> bool:
-        return self.lambda_max.converged and self.lambda_min.converged
-
     def as_dict(self) -> dict[str, Any]:
         return {"lambda_max": asdict(self.lambda_max), "lambda_min": asdict(self.lambda_min)}
 
@@ -74,6 +70,7 @@ def extremes(
     confidence: float = 0.999,
     limit: int = DEFAULT_LIMIT,
     seed: int = 0,
+    ends: Literal["both", "max"] = "both",
     statements: int = 1,
     progress: Callable[[], object] | None = None,
 ) -> Extremes:
@@ -92,6 +89,9 @@ def extremes(
         Largest number of products.
     seed
         Decides the start vector.
+    ends
+        ``"max"`` stops as soon as the largest eigenvalue is certified; the bounds on the smallest
+        one hold all the same, however wide they are then.
     statements
         How many calls share one confidence (union bound); see :func:`block_extremes`.
     progress
@@ -135,7 +135,7 @@ def extremes(
         found = bounds.update(coefficients)
         if progress is not None:
             progress()
-        if found.converged:
+        if found.lambda_max.converged and (ends == "max" or found.lambda_min.converged):
             break
     return found
 
@@ -177,6 +177,7 @@ def block_extremes(
     confidence: float = 0.999,
     limit: int = DEFAULT_LIMIT,
     seed: int = 0,
+    ends: Literal["both", "max"] = "both",
     progress: Callable[[str], object] | None = None,
 ) -> dict[str, Extremes]:
     """:func:`extremes` of sub-diagonal Hessian blocks, all bounds at one joint confidence.
@@ -198,6 +199,7 @@ def block_extremes(
             confidence=confidence,
             limit=limit,
             seed=seed,
+            ends=ends,
             statements=len(blocks),
             progress=None if progress is None else lambda name=name: progress(name),
         )

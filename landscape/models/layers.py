@@ -28,8 +28,8 @@ class LayerNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
         x = x - jnp.mean(x, axis=-1, keepdims=True)
         x = x * lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + 1e-6)
         return x * along_last(scale, x) + along_last(bias, x)
@@ -51,8 +51,10 @@ class PatchEmbedding(nn.Module):
         """Map images (B, H, W, C) to tokens (B, H·W/patch², width), row by row."""
         batch, height, width, channels = images.shape
         p = self.patch
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (p, p, channels, self.width))
-        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        kernel = self.param(
+            "kernel", nn.initializers.lecun_normal(), (p, p, channels, self.width), jnp.float32
+        )
+        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
         x = images.reshape(batch, height // p, p, width // p, p, channels)
         x = x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, -1, p * p * channels)
         x = x @ kernel.reshape(-1, self.width)
@@ -63,7 +65,7 @@ class MlpBlock(nn.Module):
     """Dense, activation, Dense, with dropout after each Dense; the width is kept.
 
     The values after the activation are sown into "intermediates" as "activation": these are the
-    neurons whose active fraction Chen et al. (arXiv:2106.01548, Section 5) count.
+    neurons whose active fraction Chen et al. (arXiv:2106.01548) count.
     """
 
     hidden: int

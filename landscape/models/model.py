@@ -114,12 +114,11 @@ class Model:
     def _sown(self, params, images, what):
         images = self._check(params, images)
         _, state = self.module.apply({"params": params}, images, mutable=["intermediates"])
-        return OrderedDict(
-            ("/".join(name for name in path if name != "Transformer"), values[0])
-            for path, values in _leaves(state["intermediates"])
-            if path[-1:] == (what,)
-            for path in [path[:-1]]
-        )
+        values = OrderedDict()
+        for (*path, leaf), (value,) in _leaves(state["intermediates"]):
+            if leaf == what:
+                values["/".join(name for name in path if name != "Transformer")] = value
+        return values
 
 
 def _init_params(model, key):

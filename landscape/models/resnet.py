@@ -24,6 +24,26 @@ def standardise(kernel):
     return kernel / (deviation + 1e-5)
 
 
+def max_pool(x):
+    """Maximum of 3x3 windows at stride 2, "SAME" padding, of images (B, H, W, C).
+
+    One axis after the other, as maxima of shifted views. XLA's window reduction gives the same
+    numbers, but JAX packs its tangents into half words on GPUs, which costs float64 its digits.
+    """
+    for axis in (1, 2):
+        size = x.shape[axis]
+        out = -(-size // 2)
+        missing = max(2 * (out - 1) + 3 - size, 0)
+        padding = [(0, 0)] * 4
+        padding[axis] = (missing // 2, missing - missing // 2)
+        padded = jnp.pad(x, padding, constant_values=-jnp.inf)
+        first, second, third = (
+            lax.slice_in_dim(padded, start, start + 2 * out - 1, 2, axis) for start in range(3)
+        )
+        x = jnp.maximum(jnp.maximum(first, second), third)
+    return x
+
+
 class GroupNorm(nn.Module):
     """Mean 0 and variance 1 for every example and group of channels, then scale and bias.
 
@@ -39,8 +59,8 @@ class GroupNorm(nn.Module):
     def __call__(self, x):
         batch, channels = x.shape[0], x.shape[-1]
         groups = math.gcd(self.groups, channels)
-        scale = self.param("scale", self.scale_init, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
 
         def group_mean(x):
             """Mean over space and group, shape (B, 1, 1, C)."""
@@ -64,7 +84,9 @@ class StdConv(nn.Module):
     @nn.compact
     def __call__(self, x):
         shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = standardise(self.param("kernel", nn.initializers.lecun_normal(), shape))
+        kernel = standardise(
+            self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+        )
         if self.size == 1:
             # A matrix product: the same numbers, and quicker to differentiate twice.
             return x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
@@ -158,7 +180,7 @@ class ResNet(nn.Module):
         x = GroupNorm(self.groups, name="gn_root")(x)
         x = ACTIVATIONS[self.activation](x)
         if not small:
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding="SAME")
+            x = max_pool(x)
         for stage, units in enumerate(self.units):
             x = Stage(
                 units=units,

@@ -27,7 +27,7 @@ class AddPositionEmbs(nn.Module):
     @nn.compact
     def __call__(self, x):
         shape = (1, *x.shape[1:])
-        return x + self.param("pos_embedding", nn.initializers.normal(0.02), shape)
+        return x + self.param("pos_embedding", nn.initializers.normal(0.02), shape, jnp.float32)
 
 
 class EncoderBlock(nn.Module):
@@ -120,7 +120,7 @@ class VisionTransformer(nn.Module):
     def __call__(self, images, *, train=False):
         x = PatchEmbedding(self.patch, self.width, name="embedding")(images)
         if self.classifier == "token":
-            cls = self.param("cls", nn.initializers.zeros, (1, 1, self.width))
+            cls = self.param("cls", nn.initializers.zeros, (1, 1, self.width), jnp.float32)
             cls = jnp.broadcast_to(cls, (x.shape[0], 1, self.width))
             x = jnp.concatenate([cls, x], axis=1)
         x = Encoder(

@@ -53,7 +53,7 @@ def extreme(run: Run, target: str, end: str = "max") -> Extreme | None:
     return Extreme(
         **value,
         products=int(products) if np.isfinite(products) else 0,
-        converged=bool(hessian["converged"][place] == 1),
+        converged=bool(hessian[f"lambda_{end}_converged"][place] == 1),
     )
 
 

@@ -31,7 +31,8 @@ def dtype(request):
 def test_prescribed_spectra_are_found_between_their_bounds(dtype, spectrum):
     objective = quadratic(rotated(spectrum, dtype=dtype), np.ones(6))
     found = extremes(objective, limit=30)
-    assert found.converged
+    assert found.lambda_max.converged
+    assert found.lambda_min.converged
     for eigenvalue, true in ((found.lambda_max, max(spectrum)), (found.lambda_min, min(spectrum))):
         scale = max(map(abs, spectrum))
         assert abs(eigenvalue.estimate - true) <= PRECISION[dtype] * scale
@@ -95,7 +96,8 @@ def test_bounds_fail_no_more_often_than_stated(name):
 
 def test_a_run_without_convergence_says_so():
     found = extremes(Diagonal(np.linspace(-1, 1, 5000)), limit=5)
-    assert not found.converged
+    assert not found.lambda_max.converged
+    assert not found.lambda_min.converged
     assert found.lambda_max.products == 5
     assert found.lambda_max.upper - found.lambda_max.lower > 0.01
 
@@ -107,9 +109,18 @@ def test_intervals_are_as_narrow_as_asked_for():
         assert found.upper - found.lower <= width * found.estimate
 
 
+def test_the_largest_eigenvalue_alone_takes_fewer_products():
+    both, top = (extremes(Diagonal(SPECTRA["an outlier"]), ends=ends) for ends in ("both", "max"))
+    assert top.lambda_max.converged
+    assert not top.lambda_min.converged
+    assert top.lambda_max.products < both.lambda_max.products
+    assert top.lambda_min.lower <= -2 <= top.lambda_min.upper
+
+
 def test_a_vanishing_hessian_is_certified_as_zero():
     found = extremes(Objective(lambda w, b: w @ b.T, jnp.ones(3), [np.ones((4, 3), "f")]))
-    assert found.converged
+    assert found.lambda_max.converged
+    assert found.lambda_min.converged
     assert found.lambda_max.upper == found.lambda_min.lower == 0
 
 

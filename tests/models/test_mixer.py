@@ -42,6 +42,12 @@ def test_names_and_shapes_are_those_of_the_published_checkpoint():
     assert len(tree) == 150
 
 
+def abstract(module, images):
+    """Shapes of a module's parameters."""
+    images = jnp.zeros(images.shape, jnp.float32)
+    return jax.eval_shape(module.init, jax.random.key(0), images)["params"]
+
+
 def numpy_mixer(params, images, patch, depth):
     """Follow the equations of arXiv:2105.01601 one image at a time."""
 
@@ -78,9 +84,11 @@ def test_the_forward_pass_is_the_papers(x64, seed):
     module = MlpMixer(classes=3, patch=2, width=8, depth=2, token_mlp=5, channel_mlp=16)
     rng = np.random.default_rng(seed)
     images = rng.normal(size=(3, 4, 6, 2))
-    params = module.init(jax.random.key(0), images)["params"]
+    params = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros(images.shape, jnp.float32))[
+        "params"
+    ]
     params = jax.tree.map(lambda p: jnp.asarray(0.3 * rng.normal(size=p.shape)), params)
-    logits = module.apply({"params": params}, images)
+    logits = jax.jit(module.apply)({"params": params}, images)
     np.testing.assert_allclose(logits, numpy_mixer(params, images, 2, 2), rtol=1e-10)
 
 
@@ -88,12 +96,18 @@ def test_stochastic_depth_drops_whole_examples_of_late_blocks_only():
     """At a rate near 1 the first block stays and the last one is the identity."""
     options = {"classes": 3, "patch": 2, "width": 8, "token_mlp": 4, "channel_mlp": 8}
     module = MlpMixer(depth=2, stochastic_depth=1 - 1e-7, head_init="lecun", **options)
-    images = jax.random.normal(jax.random.key(1), (5, 4, 4, 1))
-    params = module.init(jax.random.key(0), images)["params"]
-    trained = module.apply(
-        {"params": params}, images, train=True, rngs={"dropout": jax.random.key(2)}
-    )
     one_block = MlpMixer(depth=1, head_init="lecun", **options)
-    shared = {name: leaf for name, leaf in params.items() if name != "MixerBlock_1"}
-    np.testing.assert_allclose(trained, one_block.apply({"params": shared}, images), atol=1e-6)
-    assert not np.allclose(trained, module.apply({"params": params}, images), atol=1e-3)
+    images = jax.random.normal(jax.random.key(1), (5, 4, 4, 1))
+
+    @jax.jit
+    def logits():
+        params = module.init(jax.random.key(0), images)["params"]
+        shared = {name: leaf for name, leaf in params.items() if name != "MixerBlock_1"}
+        keys = {"dropout": jax.random.key(2)}
+        trained = module.apply({"params": params}, images, train=True, rngs=keys)
+        whole = module.apply({"params": params}, images)
+        return trained, one_block.apply({"params": shared}, images), whole
+
+    trained, first_block, whole = logits()
+    np.testing.assert_allclose(trained, first_block, atol=1e-6)
+    assert not np.allclose(trained, whole, atol=1e-3)

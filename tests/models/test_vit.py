@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from landscape.models.registry import build
@@ -47,6 +48,12 @@ def test_names_and_shapes_are_those_of_the_published_checkpoint():
     assert {name: leaf.shape for name, leaf in tree.items()} == vit_b16_keys()
     assert {leaf.dtype for leaf in tree.values()} == {jnp.dtype("float32")}
     assert len(tree) == 200
+
+
+def abstract(module, images):
+    """Shapes of a module's parameters."""
+    images = jnp.zeros(images.shape, jnp.float32)
+    return jax.eval_shape(module.init, jax.random.key(0), images)["params"]
 
 
 def random_like(tree, seed, scale=0.3):
@@ -104,14 +111,20 @@ def numpy_vit(params, images, patch, classifier):
 def test_the_forward_pass_is_the_papers(x64, classifier, seed):
     module = VisionTransformer(**TINY, classifier=classifier)
     images = np.random.default_rng(seed).normal(size=(3, 4, 6, 2))
-    params = random_like(module.init(jax.random.key(0), images)["params"], seed)
-    logits = module.apply({"params": params}, images)
+    params = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros(images.shape, jnp.float32))[
+        "params"
+    ]
+    params = random_like(params, seed)
+    logits = jax.jit(module.apply)({"params": params}, images)
     np.testing.assert_allclose(logits, numpy_vit(params, images, 2, classifier), rtol=1e-10)
 
 
 def test_initial_values_follow_vision_transformer():
-    params = flatten_dict(build("ViT-Ti/16").init(jax.random.key(0)), sep="/")
-    block = "Transformer/encoderblock_3"
+    module = VisionTransformer(10, 16, width=192, depth=1, heads=3, mlp=768)
+    images = jnp.zeros((1, 224, 224, 3))
+    variables = jax.jit(module.init)(jax.random.key(0), images)
+    params = flatten_dict(variables["params"], sep="/")
+    block = "Transformer/encoderblock_0"
     query = params[f"{block}/MultiHeadDotProductAttention_0/query/kernel"]
     out = params[f"{block}/MultiHeadDotProductAttention_0/out/kernel"]
     for kernel in (query, out):  # Xavier over (192, 192), whatever the split into heads
@@ -132,20 +145,20 @@ def test_dropout_acts_after_the_position_embedding_the_attention_and_in_the_mlp(
     calls = []
     module = VisionTransformer(**TINY, dropout=0.5)
     images = jnp.ones((2, 4, 4, 1))
-    variables = module.init(jax.random.key(0), images)
 
     def watch(next_function, args, kwargs, context):
-        if type(context.module).__name__ == "Dropout" and not kwargs["deterministic"]:
+        if isinstance(context.module, nn.Dropout) and not kwargs["deterministic"]:
             calls.append("/".join(context.module.scope.path[:-1]))
         return next_function(*args, **kwargs)
 
-    with jax.disable_jit(False):
-        from flax import linen as nn
+    def trained():
+        keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+        return module.init(keys, images, train=True)
 
-        with nn.intercept_methods(watch):
-            module.apply(variables, images, train=True, rngs={"dropout": jax.random.key(1)})
-    blocks = [f"Transformer/encoderblock_{layer}" for layer in range(2)]
+    with nn.intercept_methods(watch):
+        jax.eval_shape(trained)
     expected = ["Transformer"]
-    for block in blocks:
+    for layer in range(2):
+        block = f"Transformer/encoderblock_{layer}"
         expected += [block, f"{block}/MlpBlock_0", f"{block}/MlpBlock_0"]
     assert calls == expected
