@@ -50,19 +50,21 @@ SGD = {"optimizer": "sgd", "clip": None}
 DIGITS = (
     Network(
         "ResNet",
-        {"model": "ResNet-Mini", **SGD, "learning_rate": 0.1, "weight_decay": 1e-3, "epochs": 15},
+        {"model": "ResNet-Mini", **SGD, "learning_rate": 0.3, "weight_decay": 1e-3, "epochs": 20,
+         "warmup_steps": 20, "evaluate_every": 45},
         {"rho": 0.05, "group": 32},
     ),
     Network(
         "ViT",
-        {"model": "ViT-Mini/2", **ADAMW, "learning_rate": 3e-3, "weight_decay": 0.1, "epochs": 30},
-        {"rho": 0.1, "group": 32},
+        {"model": "ViT-Mini/2", **ADAMW, "learning_rate": 1e-2, "weight_decay": 0.1, "epochs": 25,
+         "warmup_steps": 50, "batch_size": 64, "evaluate_every": 90},
+        {"rho": 0.05},
     ),
     Network(
         "Mixer",
-        {"model": "Mixer-Mini/2", **ADAMW, "learning_rate": 3e-3, "weight_decay": 0.1,
-         "epochs": 30},
-        {"rho": 0.1, "group": 32},
+        {"model": "Mixer-Mini/2", **ADAMW, "learning_rate": 1e-2, "weight_decay": 0.1,
+         "epochs": 20, "warmup_steps": 50, "evaluate_every": 45},
+        {"rho": 0.1},
     ),
 )  # fmt: skip
 
@@ -94,8 +96,8 @@ SCALES = {"digits": DIGITS, "imagenet": IMAGENET}
 #: The analyses of every run. The paper evaluates 2,500 points and 100 power iterations.
 ANALYSES = {
     "digits": {
-        "hessian": {"method": "both"},
-        "surface": {"grid": "25"},
+        "hessian": {"ends": "max", "images": 360},
+        "surface": {"grid": "25", "images": 360},
         "neurons": {},
         "ntk": {},
         "ntk-lecun": {"head": "lecun"},

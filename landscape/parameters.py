@@ -167,6 +167,9 @@ _COMPONENTS = (
 )  # fmt: skip
 
 
+_HALVES = ("attention", "token_mlp", "mlp", "channel_mlp")  # of a block, in network order
+
+
 def _component(name: str) -> str:
     for pattern, label in _COMPONENTS:
         match = re.match(pattern, name)
@@ -233,7 +236,7 @@ def _whole_blocks(components: dict[str, list[str]]) -> dict[str, list[str]]:
     whole: dict[str, list[str]] = {}
     for label, members in components.items():
         block, _, component = label.rpartition("/")
-        if component in ("attention", "mlp", "token_mlp", "channel_mlp"):
+        if component in _HALVES:
             whole.setdefault(block, []).extend(members)
     labels = list(whole)
     chosen = dict.fromkeys(labels[i] for i in (0, (len(labels) - 1) // 2, -1)) if labels else {}
@@ -245,6 +248,9 @@ def _in_network_order(grouped: dict[str, list[str]]) -> dict[str, list[str]]:
 
     def rank(label: str):
         place = {"embedding": 0, "head": 2}.get(label, 1)
-        return place, [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", label)]
+        block, _, component = label.rpartition("/")
+        second = component in ("mlp", "channel_mlp")
+        split = re.split(r"(\d+)", block if component in _HALVES else label)
+        return place, [int(part) if part.isdigit() else part for part in split], second
 
     return {label: grouped[label] for label in sorted(grouped, key=rank)}

@@ -85,7 +85,7 @@ def _overall(total: float, quiet: bool) -> Iterator[Any]:
                 shown.set_description_str(label)
                 left = weight
 
-                def advance(*_, steps=1):
+                def advance(*_, steps=1, note=""):
                     nonlocal left
                     share = min(left, weight * steps / count)
                     left -= share

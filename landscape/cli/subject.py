@@ -151,8 +151,17 @@ def _batch(options: Subject, split: Any) -> int:
         if options.batch < 1:
             raise RequestError(f"batch: {options.batch} is below 1; use 1 or more")
         return min(options.batch, len(split))
-    height, width, _ = split.image_shape
-    return min(max(16, 2**17 // (height * width)), 2048, len(split))
+    return min(_default_batch(split.image_shape), len(split))
+
+
+def _default_batch(image_shape: tuple[int, int, int]) -> int:
+    """Small on a CPU, where temporaries that leave the cache cost more than they save."""
+    import jax
+
+    pixels = image_shape[0] * image_shape[1]
+    if jax.default_backend() == "cpu":
+        return 64 if pixels <= 64 * 64 else 16
+    return min(1024, max(16, 2**22 // pixels))
 
 
 def objective(options: Subject, loaded: Loaded | None) -> Any:

@@ -5,6 +5,7 @@ from landscape.curvature.extremes import (
     Eigenvalue,
     Extremes,
     block_extremes,
+    check_request,
     extremes,
 )
 from landscape.curvature.power import PowerEstimate, power_iteration
@@ -15,6 +16,7 @@ __all__ = [
     "Extremes",
     "PowerEstimate",
     "block_extremes",
+    "check_request",
     "extremes",
     "power_iteration",
 ]

@@ -117,12 +117,7 @@ def extremes(
     >>> print(f"{found.lambda_min.estimate:.3f} {found.lambda_max.estimate:.3f}")
     -1.000 8.000
     """
-    if not 0 < width < 1:
-        raise RequestError(f"width: {width} is not between 0 and 1; 0.01 asks for 1 %")
-    if not 0 < confidence < 1:
-        raise RequestError(f"confidence: {confidence} is not between 0 and 1; try 0.999")
-    if limit < 1:
-        raise RequestError(f"limit: {limit} products cannot measure anything; use 1 or more")
+    check_request(width, confidence, limit)
     # Two statements a run: about its largest and about its smallest eigenvalue.
     bounds = _Bounds(width, confidence, (1 - confidence) / (2 * statements))
     run = lanczos(objective.product, objective.params, jax.random.key(seed), limit=limit)
@@ -138,6 +133,16 @@ def extremes(
         if found.lambda_max.converged and (ends == "max" or found.lambda_min.converged):
             break
     return found
+
+
+def check_request(width: float, confidence: float, limit: int) -> None:
+    """Refuse a width, confidence or limit out of range (raises RequestError)."""
+    if not 0 < width < 1:
+        raise RequestError(f"width: {width} is not between 0 and 1; 0.01 asks for 1 %")
+    if not 0 < confidence < 1:
+        raise RequestError(f"confidence: {confidence} is not between 0 and 1; try 0.999")
+    if limit < 1:
+        raise RequestError(f"limit: {limit} products cannot measure anything; use 1 or more")
 
 
 class _Bounds:

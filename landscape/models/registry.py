@@ -77,7 +77,7 @@ _REGISTRY = {
     "ViT-L/16": _vit(16, 1024, 24, 16, 4096, VIT),
     "ViT-L/32": _vit(32, 1024, 24, 16, 4096, VIT),
     "ViT-H/14": _vit(14, 1280, 32, 16, 5120, VIT),
-    "ViT-Mini/2": _vit(2, 32, 4, 2, 64, MINI, dropout=0.0, **_DIGITS),
+    "ViT-Mini/2": _vit(2, 48, 3, 3, 96, MINI, dropout=0.0, **_DIGITS),
     **{
         f"Mixer-{size}/{patch}": _mixer(patch, *shape, CHEN if patch == 8 else MIXER)
         for size, shape in {
@@ -87,7 +87,7 @@ _REGISTRY = {
         }.items()
         for patch in (8, 16, 32)
     },
-    "Mixer-Mini/2": _mixer(2, 32, 4, 32, 128, MINI, stochastic_depth=0.0, **_DIGITS),
+    "Mixer-Mini/2": _mixer(2, 48, 3, 32, 96, MINI, stochastic_depth=0.0, **_DIGITS),
     **{
         f"ResNet-{depth}{'' if times == 1 else f'x{times}'}": _resnet(units, 64 * times, BIT)
         for times in (1, 2)
