@@ -21,7 +21,7 @@ from landscape.batches import MicroBatch, MicroBatches
 from landscape.devices import place, replicated
 from landscape.errors import RequestError
 from landscape.parameters import Tree
-from landscape.passes import Assembly, ById, Step, mean_over_devices, sum_over_devices
+from landscape.passes import Assembly, ById, Step, sum_over_devices
 
 Loss = Callable[[Tree, Any], jax.Array]
 
@@ -186,7 +186,7 @@ class Objective:
         """Gradient of the mean loss, shaped like ``params``, float32 or better."""
         self._check()
         at = self.params if params is None else params
-        return self._finish(self._accumulate("gradient", at, None, self._data), at)
+        return self._mean("gradient", at, None, self.l2, at)
 
     def product(self, vector: Tree) -> Tree:
         """Hessian-vector product ``H v`` by forward-over-reverse differentiation.
@@ -232,33 +232,46 @@ class Objective:
     def _product(self, kind: str, vector: Tree) -> Tree:
         self._check()
         _check_like(vector, self.params)
-        return self._finish(self._accumulate(kind, self.params, vector, self._data), vector)
+        return self._mean(kind, self.params, vector, self.l2, vector)
+
+    def _mean(self, kind: str, at: Tree, vector: Tree | None, l2: float, direction: Tree) -> Tree:
+        """Mean of a step over the data, plus ``l2 * direction``."""
+        sums = self._accumulate(kind, at, vector, self._data, 1 / self._data.examples)
+        mean = sum_over_devices(self.mesh)(sums)
+        return parameters.add_scaled(mean, l2, direction) if l2 else mean
 
     def _evaluate(self, params: Tree) -> dict[str, float]:
-        totals = self._totals(params, self._data)
-        means = {name: total / self._data.examples for name, total in totals.items()}
+        means = self._sums(params, self._data, 1 / self._data.examples)
         if self.l2:
             whole = self._assembly.merge(params, self._frozen)
             means["loss"] += self.l2 / 2 * float(parameters.dot(whole, whole))
         return means
 
-    def _totals(self, params: Tree, data: Iterable[MicroBatch]) -> dict[str, float]:
-        sums = sum_over_devices(self.mesh)(self._accumulate("loss", params, None, data))
+    def _sums(self, params: Tree, data: Iterable[MicroBatch], weight: float) -> dict[str, float]:
+        sums = sum_over_devices(self.mesh)(self._accumulate("loss", params, None, data, weight))
         return {name: float(total) for name, total in sums.items()}
 
-    def _accumulate(self, kind: str, params: Tree, vector: Tree | None, data: Iterable) -> Tree:
-        """Sum of a step's contributions over ``data``; with a mesh, one partial sum per device."""
+    def _accumulate(
+        self,
+        kind: str,
+        params: Tree,
+        vector: Tree | None,
+        data: Iterable[MicroBatch],
+        weight: float,
+    ) -> Tree:
+        """Weighted sum over the examples of ``data``; with a mesh, one partial sum per device."""
         step = Step(kind, self._loss, self._metrics, self._assembly, self.mesh)
+        inputs = (params, self._frozen, vector, self._scalar(weight))
         sums = None
         for micro in data:
-            program = step.program(params, self._frozen, vector, micro)
+            program = step.program(*inputs, micro)
             sums = program.zeros() if sums is None else sums
-            sums = program(sums, params, self._frozen, vector, micro.batch, micro.mask)
+            sums = program(sums, *inputs, micro.batch, micro.mask)
         return sums
 
-    def _finish(self, sums: Tree, l2_direction: Tree) -> Tree:
-        weight = 1.0 / self._data.examples
-        return mean_over_devices(self.mesh)(sums, l2_direction, weight, self.l2)
+    def _scalar(self, value: float) -> jax.Array:
+        value = np.asarray(value, "f8" if jax.config.jax_enable_x64 else "f4")
+        return jnp.asarray(value) if self.mesh is None else place(value, replicated(self.mesh))
 
     # --- the check --------------------------------------------------------------------------------
 
@@ -283,7 +296,7 @@ class Objective:
         rows = np.arange(size)
 
         def total(order: np.ndarray, mask: np.ndarray) -> float:
-            return self._totals(self.params, [self._data.first(order, mask)])["loss"]
+            return self._sums(self.params, [self._data.first(order, mask)], 1.0)["loss"]
 
         # The first half as it stands, then each of it twice: same examples, other company.
         alone = total(rows, rows < half)

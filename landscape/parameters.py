@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import SingleDeviceSharding
 
 from landscape.errors import RequestError
 
@@ -137,17 +138,41 @@ def scaled(tree: Tree, scale: jax.Array | float) -> Tree:
     return jax.tree.map(lambda x: x * jnp.asarray(scale, x.dtype), tree)
 
 
-def gaussian(key: jax.Array, like: Tree) -> Tree:
+def gaussian(key: jax.Array, like: Tree, *, unit: bool = False) -> Tree:
     """A tree of independent standard normal values, shaped like ``like``, float32 or better.
 
-    Every leaf draws from ``fold_in(key, position)``, so the values do not depend on sharding.
+    Every leaf draws from ``fold_in(key, position)``, on the host: the values depend neither on the
+    sharding nor on the number of devices, and nothing is compiled. ``like`` decides where the
+    leaves are placed.
+
+    Parameters
+    ----------
+    key
+        A JAX key.
+    like
+        The tree to imitate.
+    unit
+        Scale the whole tree to norm one: uniform on the sphere.
     """
     leaves, structure = jax.tree.flatten(like)
-    draws = [
-        jax.random.normal(jax.random.fold_in(key, position), leaf.shape, wide(leaf.dtype))
-        for position, leaf in enumerate(leaves)
+    draws = []
+    for position, leaf in enumerate(leaves):
+        words = np.asarray(jax.random.key_data(jax.random.fold_in(key, position)))
+        draws.append(np.random.default_rng(words).standard_normal(np.shape(leaf)))
+    if unit:
+        length = np.sqrt(sum(np.vdot(draw, draw) for draw in draws))
+        draws = [draw / length for draw in draws]
+    placed = [
+        _placed(draw.astype(wide(leaf.dtype)), leaf)
+        for draw, leaf in zip(draws, leaves, strict=True)
     ]
-    return jax.tree.unflatten(structure, draws)
+    return jax.tree.unflatten(structure, placed)
+
+
+def _placed(values: np.ndarray, like: Any) -> jax.Array:
+    if not isinstance(like, jax.Array) or isinstance(like.sharding, SingleDeviceSharding):
+        return jnp.asarray(values)
+    return jax.make_array_from_callback(values.shape, like.sharding, lambda index: values[index])
 
 
 # --- blocks ---------------------------------------------------------------------------------------

@@ -75,16 +75,23 @@ class Step:
     mesh: Mesh | None
 
     def program(
-        self, free: Tree, frozen: dict[str, jax.Array], vector: Tree | None, micro: MicroBatch
+        self,
+        free: Tree,
+        frozen: dict[str, jax.Array],
+        vector: Tree | None,
+        weight: jax.Array,
+        micro: MicroBatch,
     ) -> Program:
         """The program for inputs of these shapes, refused before it runs if it cannot fit.
+
+        ``weight`` is that of one example in the sum: one over their number for a mean.
 
         Raises
         ------
         RequestError
             If it needs more memory than there is, or an operation cannot be differentiated twice.
         """
-        inputs = (free, frozen, vector, micro.batch, micro.mask)
+        inputs = (free, frozen, vector, weight, micro.batch, micro.mask)
         leaves, structure = jax.tree.flatten(inputs)
         key = (self, structure, tuple((x.shape, x.dtype, x.sharding) for x in leaves))
         if key not in _programs:
@@ -100,7 +107,10 @@ class Step:
         contribution, step = _functions(self)
         with jax.default_matmul_precision("highest"):
             try:
-                shapes = jax.eval_shape(contribution, *inputs)
+                # A derivative is shaped like what it is taken of; tracing it twice takes seconds.
+                shapes = inputs[0]
+                if self.kind == "loss":
+                    shapes = jax.eval_shape(contribution, *inputs)
                 sums = _zeros(shapes, self.mesh)
                 compiled = compile_within_memory(step, sums, *inputs, what=what, examples=examples)
             except (NotImplementedError, ValueError) as error:
@@ -111,6 +121,7 @@ class Step:
                     f"({str(error).splitlines()[0]}); re-create the model without custom kernels, "
                     "attention with implementation='xla'"
                 ) from error
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), shapes)
         return Program(compiled, shapes, self.mesh)
 
 
@@ -119,10 +130,10 @@ _programs: dict[Any, Program] = {}
 
 @functools.lru_cache(maxsize=256)
 def _functions(step: Step) -> tuple[Callable, Callable]:
-    """``contribution(free, frozen, vector, batch, mask)`` and the jitted step that adds it."""
+    """``contribution(free, frozen, vector, weight, batch, mask)``, and the step that adds it."""
     loss, metrics, assembly = step.loss.value, step.metrics.value, step.assembly
 
-    def contribution(free, frozen, vector, batch, mask):
+    def contribution(free, frozen, vector, weight, batch, mask):
         def masked(losses):
             if jnp.shape(losses) != mask.shape:
                 raise RequestError(
@@ -130,7 +141,8 @@ def _functions(step: Step) -> tuple[Callable, Callable]:
                     f"{jnp.shape(losses)}; do not average over the batch"
                 )
             losses = losses.astype(wide(losses.dtype))
-            return jnp.sum(jnp.where(mask, losses, jnp.zeros_like(losses)))
+            total = jnp.sum(jnp.where(mask, losses, jnp.zeros_like(losses)))
+            return total * weight.astype(losses.dtype)
 
         def total(free):
             return masked(loss(assembly.merge(free, frozen), batch))
@@ -168,7 +180,7 @@ def _functions(step: Step) -> tuple[Callable, Callable]:
     sharded = jax.shard_map(
         add_local,
         mesh=step.mesh,
-        in_specs=(_ON_DATA, everywhere, everywhere, everywhere, _ON_DATA, _ON_DATA),
+        in_specs=(_ON_DATA, *[everywhere] * 4, _ON_DATA, _ON_DATA),
         out_specs=_ON_DATA,
         check_vma=False,
     )
@@ -208,19 +220,3 @@ def sum_over_devices(mesh: Mesh | None) -> Callable[[Tree], Tree]:
             reduce, mesh=mesh, in_specs=_ON_DATA, out_specs=PartitionSpec(), check_vma=False
         )
     )
-
-
-@functools.lru_cache(maxsize=8)
-def mean_over_devices(mesh: Mesh | None) -> Callable[..., Tree]:
-    """``(sums, direction, weight, l2) -> weight * sum over devices + l2 * direction``."""
-
-    def finish(sums, direction, weight, l2):
-        return jax.tree.map(
-            lambda s, d: (
-                s * jnp.asarray(weight, s.dtype) + jnp.asarray(l2, s.dtype) * d.astype(s.dtype)
-            ),
-            sum_over_devices(mesh)(sums),
-            direction,
-        )
-
-    return jax.jit(finish)

@@ -189,7 +189,8 @@ def test_a_product_communicates_once():
     vector = jax.tree.map(jnp.ones_like, objective.params)
     objective.product(vector)
     step = Step("hessian", objective._loss, objective._metrics, objective._assembly, mesh)
-    program = step.program(objective.params, {}, vector, next(iter(objective._data)))
+    weight = objective._scalar(1.0)
+    program = step.program(objective.params, {}, vector, weight, next(iter(objective._data)))
     assert "all-reduce" not in program.compiled.as_text()
     reduction = sum_over_devices(mesh).lower(program.zeros()).compile().as_text()
     assert reduction.count(" all-reduce(") == 1

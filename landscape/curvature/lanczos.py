@@ -139,8 +139,8 @@ def lanczos(
     leaves = jax.tree.leaves(like)
     epsilon = max(float(jnp.finfo(leaf.dtype).eps) for leaf in leaves)
     coefficients = Tridiagonal(parameters.size(like), epsilon)
-    vector = _unit(parameters.gaussian(key, like))
-    previous, beta = jax.tree.map(jnp.zeros_like, vector), 0.0
+    vector = previous = parameters.gaussian(key, like, unit=True)
+    beta = 0.0
     for _ in range(limit):
         alpha, beta, following = _advance(product(vector), vector, previous, beta)
         coefficients.alpha.append(float(alpha))
@@ -152,16 +152,11 @@ def lanczos(
 
 
 @jax.jit
-def _unit(tree: Tree) -> Tree:
-    return parameters.scaled(tree, 1 / parameters.norm(tree))
-
-
-@jax.jit
 def _advance(image: Tree, vector: Tree, previous: Tree, beta: jax.Array | float):
     rest = parameters.add_scaled(image, -jnp.asarray(beta), previous)
     alpha = parameters.dot(vector, rest)
     rest = parameters.add_scaled(rest, -alpha, vector)
-    correction = parameters.dot(vector, rest)  # twice is enough against the last vector
+    correction = parameters.dot(vector, rest)  # once more: it keeps the error at a few epsilon
     rest = parameters.add_scaled(rest, -correction, vector)
     length = parameters.norm(rest)
     following = parameters.scaled(rest, 1 / jnp.where(length > 0, length, jnp.ones_like(length)))

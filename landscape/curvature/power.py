@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 
 from landscape import parameters
 from landscape.errors import RequestError
@@ -68,7 +69,7 @@ def power_iteration(
     if iterations < 1:
         raise RequestError(f"iterations: {iterations} is below 1; the paper uses 100")
     key = jax.random.key(seed)
-    vector = _normalised(parameters.gaussian(key, objective.params))
+    vector = parameters.gaussian(key, objective.params, unit=True)
     estimate, products = float("nan"), 0
     while products < iterations:
         last = estimate
@@ -85,13 +86,9 @@ def power_iteration(
 
 
 @jax.jit
-def _normalised(tree):
-    length = parameters.norm(tree)
-    return parameters.scaled(tree, 1 / jax.numpy.where(length > 0, length, length + 1))
-
-
-@jax.jit
 def _rayleigh(vector, image):
     value = parameters.dot(vector, image)
     residual = parameters.norm(parameters.add_scaled(image, -value, vector))
-    return value, residual, _normalised(image)
+    length = parameters.norm(image)
+    image = parameters.scaled(image, 1 / jnp.where(length > 0, length, jnp.ones_like(length)))
+    return value, residual, image
