@@ -63,7 +63,8 @@ def write_hessian(
 ):
     """λmax of target number i is ``scale / (i + 1)``; target 1 did not converge."""
     fields = {name: Field((len(targets),)) for name in
-              (*EXTREME, "products", "lambda_max_converged", "lambda_min_converged", "power_estimate", "power_residual")}  # fmt: skip
+              (*EXTREME, "products", "lambda_max_converged", "lambda_min_converged",
+               "power_estimate", "power_residual")}  # fmt: skip
     with ResultFile(
         folder / "hessian.h5", "hessian", request={}, fields=fields, done=(len(targets),),
         constants={"targets": targets, "parameters": 21000 // np.arange(1, len(targets) + 1)},
@@ -78,7 +79,8 @@ def write_hessian(
                 lambda_max_upper=(1.5 if i == 1 else 1.004) * value, lambda_max_residual=0.01,
                 lambda_min_estimate=-value / 20, lambda_min_lower=-value / 19,
                 lambda_min_upper=-value / 21, lambda_min_residual=0.02, products=24,
-                lambda_max_converged=float(i != 1), lambda_min_converged=1.0, power_estimate=0.9 * value if power and i == 0 else np.nan,
+                lambda_max_converged=float(i != 1), lambda_min_converged=1.0,
+                power_estimate=0.9 * value if power and i == 0 else np.nan,
                 power_residual=3.25 if power and i == 0 else np.nan,
             )  # fmt: skip
 

@@ -49,7 +49,7 @@ def test_the_head_starts_at_zero_unless_asked_otherwise():
     model = build("Mixer-Mini/2")
     zero, lecun = model.init(jax.random.key(0)), initial("Mixer-Mini/2")
     assert not np.any(zero["head"]["kernel"])
-    assert np.std(lecun["head"]["kernel"]) == pytest.approx(32**-0.5, rel=0.1)
+    assert np.std(lecun["head"]["kernel"]) == pytest.approx(48**-0.5, rel=0.1)
     np.testing.assert_array_equal(zero["stem"]["kernel"], lecun["stem"]["kernel"])
     assert not np.any(jax.jit(model.apply)(zero, IMAGES))
 
@@ -134,12 +134,12 @@ def test_hessian_products_are_symmetric_and_agree_with_differences_of_gradients(
 
 def mini_activation_shapes(name):
     if name == "ViT-Mini/2":
-        return {f"encoderblock_{i}/MlpBlock_0": (3, 17, 64) for i in range(4)}
+        return {f"encoderblock_{i}/MlpBlock_0": (3, 17, 96) for i in range(3)}
     if name == "Mixer-Mini/2":
         shapes = {}
-        for i in range(4):
-            shapes[f"MixerBlock_{i}/token_mixing"] = (3, 32, 32)
-            shapes[f"MixerBlock_{i}/channel_mixing"] = (3, 16, 128)
+        for i in range(3):
+            shapes[f"MixerBlock_{i}/token_mixing"] = (3, 48, 32)
+            shapes[f"MixerBlock_{i}/channel_mixing"] = (3, 16, 96)
         return shapes
     return {
         "block1/unit1": (3, 8, 8, 32),
@@ -176,9 +176,9 @@ def test_relu_activations_are_never_negative_and_sometimes_zero(name):
 def test_attention_weights_of_a_query_sum_to_one():
     model = build("ViT-Mini/2")
     weights = jax.jit(model.attention)(initial("ViT-Mini/2"), IMAGES)
-    assert list(weights) == [f"encoderblock_{i}" for i in range(4)]
+    assert list(weights) == [f"encoderblock_{i}" for i in range(3)]
     for value in weights.values():
-        assert value.shape == (3, 2, 17, 17)
+        assert value.shape == (3, 3, 17, 17)
         np.testing.assert_allclose(value.sum(-1), 1, rtol=1e-5)
 
 

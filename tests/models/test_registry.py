@@ -54,10 +54,10 @@ def mixer_size(patch, width, depth, token_mlp, channel_mlp, tokens, channels, cl
 
 BY_ARITHMETIC = {
     "ViT-Ti/32": vit_size(32, 192, 12, 768, 49, 3, 1000),
-    "ViT-Mini/2": vit_size(2, 32, 4, 64, 16, 1, 10),
+    "ViT-Mini/2": vit_size(2, 48, 3, 96, 16, 1, 10),
     "Mixer-L/8": mixer_size(8, 1024, 24, 512, 4096, 784, 3, 1000),
     "Mixer-L/32": mixer_size(32, 1024, 24, 512, 4096, 49, 3, 1000),
-    "Mixer-Mini/2": mixer_size(2, 32, 4, 32, 128, 16, 1, 10),
+    "Mixer-Mini/2": mixer_size(2, 48, 3, 32, 96, 16, 1, 10),
 }
 
 
@@ -75,7 +75,10 @@ def test_the_arithmetic_agrees_with_published_counts():
 def test_the_mini_models_take_digits(model):
     model = build(model)
     assert (model.image_shape, model.classes) == ((8, 8, 1), 10)
-    assert model.parameter_count() < 50_000
+    assert model.parameter_count() < 60_000
+    # With a zero head the tangent kernel is that of the head's inputs: singular on the paper's
+    # batches of 48 images if there are fewer of them.
+    assert model.abstract()["head"]["kernel"].shape[0] >= 48
 
 
 @pytest.mark.parametrize(
