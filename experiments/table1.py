@@ -53,18 +53,27 @@ DIGITS = (
         {"model": "ResNet-Mini", **SGD, "learning_rate": 0.3, "weight_decay": 1e-3, "epochs": 20,
          "warmup_steps": 20, "evaluate_every": 45},
         {"rho": 0.05, "group": 32},
+        {"train": 15, "train-SAM": 21, "hessian": 43, "hessian-SAM": 4, "surface": 10,
+         "surface-SAM": 8, "neurons": 1.5, "neurons-SAM": 0.5, "ntk": 6, "ntk-SAM": 3,
+         "ntk-lecun": 7, "ntk-lecun-SAM": 2},
     ),
     Network(
         "ViT",
         {"model": "ViT-Mini/2", **ADAMW, "learning_rate": 1e-2, "weight_decay": 0.1, "epochs": 25,
          "warmup_steps": 50, "batch_size": 64, "evaluate_every": 90},
         {"rho": 0.05},
+        {"train": 12, "train-SAM": 13, "hessian": 40, "hessian-SAM": 9, "surface": 12,
+         "surface-SAM": 9, "neurons": 0.6, "neurons-SAM": 0.3, "ntk": 4, "ntk-SAM": 2,
+         "ntk-lecun": 4, "ntk-lecun-SAM": 2},
     ),
     Network(
         "Mixer",
         {"model": "Mixer-Mini/2", **ADAMW, "learning_rate": 1e-2, "weight_decay": 0.1,
          "epochs": 20, "warmup_steps": 50, "evaluate_every": 45},
         {"rho": 0.1},
+        {"train": 7, "train-SAM": 8, "hessian": 30, "hessian-SAM": 6, "surface": 6,
+         "surface-SAM": 6, "neurons": 0.5, "neurons-SAM": 0.2, "ntk": 3, "ntk-SAM": 1,
+         "ntk-lecun": 3, "ntk-lecun-SAM": 1},
     ),
 )  # fmt: skip
 

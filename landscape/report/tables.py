@@ -18,10 +18,12 @@ def table1(runs: Iterable[Run]) -> Table:
         ("#Params", *(_count(measures.parameter_count(run)) for run in runs)),
         ("NTK κ at initialisation", *(_kappa(run, "ntk") for run in runs)),
         ("Hessian λmax\n[lower, upper]", *(_bounded(run, WHOLE) for run in runs)),
-        ("λmax by power iteration\npaper's method, uncertified", *(_power(run) for run in runs)),
         ("Test accuracy (%)", *(_accuracy(run) for run in runs)),
         ("Training loss at the checkpoint", *(_loss(run) for run in runs)),
     ]
+    if any(measures.power_iteration(run) for run in runs):
+        row = ("λmax by power iteration\npaper's method, uncertified", *map(_power, runs))
+        rows.insert(3, row)
     if any("ntk-lecun" in run.results for run in runs):
         row = ("NTK κ, non-zero head", *(_kappa(run, "ntk-lecun") for run in runs))
         rows.insert(2, row)
@@ -201,8 +203,10 @@ def _notes1(runs: Sequence[Run]) -> list[str]:
                           if "confidence" in s.attributes})  # fmt: skip
     if confidences:
         stated = " or ".join(f"{100 * value:g} %" for value in confidences)
-        notes.append(f"λmax: Ritz value; the true eigenvalue lies within the bounds with a "
-                     f"probability of {stated} over the random start vector.")  # fmt: skip
+        examples = " or ".join(f"{n:,}" for n in sorted({s.attributes["examples"] for s in stored}))
+        notes.append(f"λmax of the mean loss over {examples} training images: Ritz value; the true "
+                     f"eigenvalue lies within the bounds with a probability of {stated} over the "
+                     "random start vector.")  # fmt: skip
     if any(UNCONVERGED in _bounded(run, WHOLE) for run in runs):
         notes.append(f"{UNCONVERGED} not converged to the width that was asked for.")
     if any(measures.power_iteration(run) for run in runs):
