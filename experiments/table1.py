@@ -53,7 +53,7 @@ DIGITS = (
         {"model": "ResNet-Mini", **SGD, "learning_rate": 0.3, "weight_decay": 1e-3, "epochs": 20,
          "warmup_steps": 20, "evaluate_every": 45},
         {"rho": 0.05, "group": 32},
-        {"train": 15, "train-SAM": 21, "hessian": 43, "hessian-SAM": 4, "surface": 10,
+        {"train": 13, "train-SAM": 18, "hessian": 33, "hessian-SAM": 4, "surface": 10,
          "surface-SAM": 8, "neurons": 1.5, "neurons-SAM": 0.5, "ntk": 6, "ntk-SAM": 3,
          "ntk-lecun": 7, "ntk-lecun-SAM": 2},
     ),

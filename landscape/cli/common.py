@@ -206,7 +206,7 @@ def show(outcome: Outcome, options: Common) -> None:
         return
     from rich.console import Console
 
-    outcome.show(Console(width=None if sys.stdout.isatty() else 120, highlight=False))
+    outcome.show(Console(width=None if sys.stdout.isatty() else 140, highlight=False))
 
 
 def _plain(value: Any) -> Any:

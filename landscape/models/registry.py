@@ -97,7 +97,7 @@ _REGISTRY = {
             152: (3, 8, 36, 3),
         }.items()
     },
-    "ResNet-Mini": _resnet((1, 2, 1), 8, MINI, groups=4, **_DIGITS),
+    "ResNet-Mini": _resnet((1, 1, 1), 8, MINI, groups=4, **_DIGITS),
 }
 
 

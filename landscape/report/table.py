@@ -33,11 +33,14 @@ class Table:
 
 def to_rich(table: Table) -> Any:
     """The table for ``rich.console.Console.print``."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    grid = RichTable(title=Text(table.title), title_justify="left", title_style="bold")
+    grid = RichTable(
+        title=Text(table.title), title_justify="left", title_style="bold", box=SIMPLE_HEAD
+    )
     for place, column in enumerate(table.columns):
         first = place == 0
         justify = "left" if first else "right"

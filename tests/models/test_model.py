@@ -144,7 +144,6 @@ def mini_activation_shapes(name):
     return {
         "block1/unit1": (3, 8, 8, 32),
         "block2/unit1": (3, 4, 4, 64),
-        "block2/unit2": (3, 4, 4, 64),
         "block3/unit1": (3, 2, 2, 128),
     }
 
