@@ -16,7 +16,7 @@ def test_arrays_come_back_by_name(tmp_path):
 
 def test_pickled_objects_are_never_loaded(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.array([print], object))
-    with pytest.raises(RequestError, match="not a complete .npz of plain arrays"):
+    with pytest.raises(RequestError, match=r"not a complete \.npz of plain arrays"):
         read_npz(tmp_path / "a.npz", "data")
 
 

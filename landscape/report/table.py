@@ -39,7 +39,12 @@ def to_rich(table: Table) -> Any:
     from rich.text import Text
 
     grid = RichTable(
-        title=Text(table.title), title_justify="left", title_style="bold", box=SIMPLE_HEAD
+        title=Text(table.title),
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
     )
     for place, column in enumerate(table.columns):
         first = place == 0
