@@ -24,6 +24,7 @@ from landscape.errors import RequestError
 
 SCHEMA = 1
 _LIBVER = ("earliest", "v108")
+_ATTEMPTS = 10
 
 
 def provenance(**more: Any) -> dict[str, Any]:
@@ -180,6 +181,27 @@ def read(path: str | os.PathLike, kind: str | None = None) -> Stored:
     path = Path(path)
     if not path.is_file():
         raise RequestError(f"result: no file {path}; run the analysis that writes it first")
+    for attempt in range(_ATTEMPTS):
+        try:
+            data, attributes = _contents(path)
+            break
+        except (KeyError, OSError, RuntimeError, RequestError) as error:
+            # A writer may be between two of its writes; a moment later the file is whole again.
+            if attempt == _ATTEMPTS - 1:
+                if isinstance(error, RequestError):
+                    raise
+                raise RequestError(
+                    f"result: {path} cannot be read ({error}); if nothing is writing it, move it "
+                    "away and run again"
+                ) from error
+            time.sleep(0.05)
+    if kind is not None and attributes["kind"] != kind:
+        raise RequestError(f"result: {path} holds {attributes['kind']!r}, not {kind!r}")
+    return Stored(path, attributes, data)
+
+
+def _contents(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Datasets by path, and attributes; without a lock, so also while another process writes."""
     with _open(path, "r", locking=False) as file:
         data: dict[str, np.ndarray] = {}
 
@@ -189,10 +211,7 @@ def read(path: str | os.PathLike, kind: str | None = None) -> Stored:
                 data[name] = item.asstr()[...] if text else item[...]
 
         file.visititems(visit)
-        attributes = {name: _value(value) for name, value in file.attrs.items()}
-    if kind is not None and attributes["kind"] != kind:
-        raise RequestError(f"result: {path} holds {attributes['kind']!r}, not {kind!r}")
-    return Stored(path, attributes, data)
+        return data, {name: _value(value) for name, value in file.attrs.items()}
 
 
 def _open(path: Path, mode: str, locking="best-effort") -> h5py.File:

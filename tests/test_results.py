@@ -101,6 +101,21 @@ def test_a_file_being_written_can_be_read_but_not_written_twice(tmp_path):
         assert "being written by another process" in write.stderr
 
 
+def test_a_file_between_two_writes_is_read_a_moment_later(tmp_path, monkeypatch):
+    make(tmp_path / "s.h5").close()
+    attempts, whole = [], results._contents
+
+    def torn(path):
+        attempts.append(path)
+        if len(attempts) < 3:
+            raise KeyError("invalid dataset size")
+        return whole(path)
+
+    monkeypatch.setattr(results, "_contents", torn)
+    assert results.read(tmp_path / "s.h5").kind == "surface"
+    assert len(attempts) == 3
+
+
 def test_coordinates_are_dimension_scales(tmp_path):
     make(tmp_path / "s.h5").close()
     with h5py.File(tmp_path / "s.h5") as file:

@@ -140,14 +140,14 @@ def test_an_interrupt_keeps_what_is_done_and_says_how_to_go_on(tmp_path, run):
     code = "import sys; from landscape.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, *arguments[3:]]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if out.exists() and results.read(out)["done"].sum() > 5:
-            break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            if out.exists() and results.read(out)["done"].sum() > 5:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "To go on: analysis_cli.py surface" in err
     assert "Traceback" not in err
