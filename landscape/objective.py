@@ -186,7 +186,7 @@ class Objective:
         """Gradient of the mean loss, shaped like ``params``, float32 or better."""
         self._check()
         at = self.params if params is None else params
-        return self._mean("gradient", at, None, self.l2, at)
+        return self._mean("gradient", at, None, at)
 
     def product(self, vector: Tree) -> Tree:
         """Hessian-vector product ``H v`` by forward-over-reverse differentiation.
@@ -232,13 +232,13 @@ class Objective:
     def _product(self, kind: str, vector: Tree) -> Tree:
         self._check()
         _check_like(vector, self.params)
-        return self._mean(kind, self.params, vector, self.l2, vector)
+        return self._mean(kind, self.params, vector, vector)
 
-    def _mean(self, kind: str, at: Tree, vector: Tree | None, l2: float, direction: Tree) -> Tree:
-        """Mean of a step over the data, plus ``l2 * direction``."""
+    def _mean(self, kind: str, at: Tree, vector: Tree | None, direction: Tree) -> Tree:
+        """Mean of a step over the data, plus the L2 term's part along ``direction``."""
         sums = self._accumulate(kind, at, vector, self._data, 1 / self._data.examples)
         mean = sum_over_devices(self.mesh)(sums)
-        return parameters.add_scaled(mean, l2, direction) if l2 else mean
+        return parameters.add_scaled(mean, self.l2, direction) if self.l2 else mean
 
     def _evaluate(self, params: Tree) -> dict[str, float]:
         means = self._sums(params, self._data, 1 / self._data.examples)

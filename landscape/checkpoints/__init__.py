@@ -5,6 +5,6 @@ Reading never runs code from a file.
 
 from landscape.checkpoints.fit import check_fit
 from landscape.checkpoints.flat import save_npz
-from landscape.checkpoints.reading import Checkpoint, load
+from landscape.checkpoints.reading import Checkpoint, load, located
 
-__all__ = ["Checkpoint", "check_fit", "load", "save_npz"]
+__all__ = ["Checkpoint", "check_fit", "load", "located", "save_npz"]

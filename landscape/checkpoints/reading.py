@@ -33,6 +33,14 @@ class Checkpoint:
     reference: str
 
 
+def located(reference: str) -> tuple[Path, int | None]:
+    """The path of a reference, and the step where it names one (``FOLDER@STEP``)."""
+    path, match = Path(reference), _AT_STEP.fullmatch(reference)
+    if match and not path.exists():
+        return Path(match["folder"]), int(match["step"])
+    return path, None
+
+
 def load(reference: str, *, finite: bool = True) -> Checkpoint:
     """Read the parameters of a checkpoint; nothing else of it is read.
 
@@ -49,11 +57,7 @@ def load(reference: str, *, finite: bool = True) -> Checkpoint:
     RequestError
         If there is no such checkpoint, it is damaged, or its values are not all finite.
     """
-    path, step = Path(reference), None
-    match = _AT_STEP.fullmatch(reference)
-    if match and not path.exists():
-        path, step = Path(match["folder"]), int(match["step"])
-
+    path, step = located(reference)
     if path.is_dir():
         step = native.existing_step(path, step)
         params, config = native.read_params(path, step), native.read_config(path)

@@ -64,7 +64,7 @@ def parse(options: type, name: str, summary: str, arguments: Sequence[str]) -> A
     RequestError
         In one line, for whatever is wrong with the arguments. ``--help`` exits.
     """
-    settings = {}
+    options, settings = _readable(options), {}
     for position, argument in enumerate(arguments):
         if argument == "--config" and position + 1 < len(arguments):
             settings = _from_toml(options, arguments[position + 1])
@@ -80,12 +80,12 @@ def parse(options: type, name: str, summary: str, arguments: Sequence[str]) -> A
                 default[field.name] = field.default
             else:
                 default[field.name] = tyro.MISSING
-        default = {"default": _readable(options)(**default)}
+        default = {"default": options(**default)}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
-                _readable(options),
+                options,
                 prog=f"analysis_cli.py {name}",
                 description=summary[0].upper() + summary[1:] + ".",
                 args=list(arguments),

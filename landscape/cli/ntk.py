@@ -34,7 +34,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     from landscape import parameters, results
     from landscape.data.preprocessing import preprocess
     from landscape.models import registry
-    from landscape.ntk import kernel_eigenvalues
+    from landscape.ntk import kernel_eigenvalues, summarise
 
     if options.objective is not None:
         raise RequestError("objective: a kernel needs the network itself; use --model or Python")
@@ -84,9 +84,9 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
         for index, batch in enumerate(images):
             if not file.done[index]:
                 values = kernel_eigenvalues(model.apply, params, prepare(batch))
-                file.write(index, eigenvalues=values, kappa=values[0] / values[-1])
+                file.write(index, eigenvalues=values, kappa=summarise([values]).kappa)
             advance()
-        found = _condition(file["eigenvalues"])
+        found = summarise(file["eigenvalues"])
         file.annotate(
             kappa_mean=found.kappa,
             kappa_standard_error=found.standard_error,
@@ -95,18 +95,13 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     return summary(path)
 
 
-def _condition(eigenvalues: Any) -> Any:
-    from landscape.ntk import summarise
-
-    return summarise(eigenvalues)
-
-
 def summary(path: os.PathLike) -> common.Outcome:
     """The outcome as stored: what ``--json`` prints and what is shown."""
     from landscape import results
+    from landscape.ntk import summarise
 
     stored = results.read(path, "ntk")
-    found = _condition(stored["eigenvalues"])
+    found = summarise(stored["eigenvalues"])
     attributes = stored.attributes
     data = {
         "kappa": found.kappa,

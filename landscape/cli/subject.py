@@ -41,7 +41,6 @@ class Loaded:
 
     model: Any
     params: Any
-    data: Any
     split: Any
     preprocessing: str
     batch: int
@@ -75,7 +74,7 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
             found = checkpoints.load(options.checkpoint)
             params, config, step = found.params, found.config or {}, found.step
         else:
-            folder = Path(options.checkpoint.rpartition("@")[0] or options.checkpoint)
+            folder, _ = checkpoints.located(options.checkpoint)
             config = native.read_config(folder) or {}
             if not config:
                 raise RequestError(f"checkpoint: {folder} is no run folder; use --model and --data")
@@ -121,18 +120,15 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
                 f"images: {options.images} asked for, the {options.split} split has {len(split)}"
             )
         split = split.thinned(options.images)
-    path = Path(options.checkpoint or name.replace("/", "-"))
-    run = config and options.checkpoint is not None
-    folder = Path(options.checkpoint.rpartition("@")[0]) if run and not path.is_dir() else path
+    path, _ = checkpoints.located(options.checkpoint or name.replace("/", "-"))
     return Loaded(
         model=model,
         params=params,
-        data=images,
         split=split,
         preprocessing=config.get("preprocessing", "minus_one_to_one"),
         batch=_batch(options, split),
-        folder=folder if run else Path(),
-        stem="" if run else f"{path.stem}-",
+        folder=path if config else Path(),
+        stem="" if config else f"{path.stem}-",
         record={
             "model": name,
             "checkpoint_step": -1 if step is None else step,

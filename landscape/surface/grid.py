@@ -129,15 +129,12 @@ def compute_surface(
     lengths = tuple(float(parameters.norm(d)) / length if length else np.inf for d in directions)
     angle = cosine(*directions)
 
-    displaced = jax.jit(_displaced)
-
     def evaluate(column: int, row: int) -> dict[str, float]:
-        return objective.evaluate(displaced(objective.params, *directions, x[column], y[row]))
+        return objective.evaluate(_displaced(objective.params, *directions, x[column], y[row]))
 
-    shape = (len(y), len(x))
+    shape, names = (len(y), len(x)), list(objective.evaluate())
     if out is None:
-        centre = objective.evaluate()
-        metrics = {name: np.full(shape, np.nan) for name in centre}
+        metrics = {name: np.full(shape, np.nan) for name in names}
         done = np.zeros(shape, bool)
         for row, column in np.ndindex(shape):
             for name, value in evaluate(column, row).items():
@@ -147,9 +144,11 @@ def compute_surface(
                 progress()
         return Surface(x, y, metrics, done, angle, lengths)
 
-    names = list(objective.evaluate())
     axes = ("ycoordinates", "xcoordinates")
-    described = {**objective.describe(), "directions": [_hash(d) for d in directions]}
+    described = {
+        **objective.describe(),
+        "directions": [parameters.content_hash(d) for d in directions],
+    }
     with results.ResultFile(
         out,
         "surface",
@@ -208,9 +207,6 @@ def read_surface(path: str | os.PathLike) -> Surface:
     )
 
 
+@jax.jit
 def _displaced(params: Tree, dx: Tree, dy: Tree, x: jax.Array, y: jax.Array) -> Tree:
     return parameters.add_scaled(parameters.add_scaled(params, x, dx), y, dy)
-
-
-def _hash(direction: Tree) -> str:
-    return parameters.content_hash(direction)
