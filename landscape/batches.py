@@ -38,6 +38,8 @@ class MicroBatches:
 
     Attributes
     ----------
+    source
+        The batches as they were passed in.
     examples
         Number of examples of one pass (known after the first).
     hash
@@ -50,7 +52,7 @@ class MicroBatches:
                 "batches: got an iterator, which gives its examples only once; "
                 "pass a list, or an object whose __iter__ starts anew"
             )
-        self._source = batches
+        self.source = batches
         self._mesh = mesh
         self._size = 0
         self._first: Any = None
@@ -68,7 +70,7 @@ class MicroBatches:
             If the second pass gives other examples than the first, or another order.
         """
         kept, self.examples, kept_bytes = [], 0, 0
-        for batch in self._source:
+        for batch in self.source:
             count = _count(batch)
             self._digests.append(_digest(batch))
             self.examples += count
@@ -80,7 +82,7 @@ class MicroBatches:
         if not self.examples:
             raise RequestError("batches: no examples; pass at least one batch")
         position = -1
-        for position, batch in enumerate(self._source):
+        for position, batch in enumerate(self.source):
             if position >= len(self._digests) or _digest(batch) != self._digests[position]:
                 self._refuse(f"batch {position} differs")
         if position + 1 != len(self._digests):
@@ -92,8 +94,25 @@ class MicroBatches:
         if self._kept is not None:
             yield from self._kept
         else:
-            for batch in self._source:
+            for batch in self.source:
                 yield self._prepare(batch)
+
+    def gather(self, positions: np.ndarray) -> list:
+        """The examples at these positions of a pass, on the host, in batches of the usual size."""
+        order = np.argsort(positions, kind="stable")
+        found, start = [], 0
+        for batch in self.source:
+            count = _count(batch)
+            low, high = np.searchsorted(positions[order], [start, start + count])
+            rows = positions[order[low:high]] - start
+            found.append(jax.tree.map(lambda leaf, rows=rows: np.asarray(leaf)[rows], batch))
+            start += count
+        back = np.argsort(order, kind="stable")
+        whole = jax.tree.map(lambda *parts: np.concatenate(parts)[back], *found)
+        return [
+            jax.tree.map(lambda leaf, i=i: leaf[i : i + self._size], whole)
+            for i in range(0, len(positions), self._size)
+        ]
 
     def _refuse(self, found: str) -> None:
         raise RequestError(

@@ -59,6 +59,15 @@ def place(tree: Any, sharding: NamedSharding) -> Any:
     return jax.tree.map(put, tree)
 
 
+def gathered(values: jax.Array) -> np.ndarray:
+    """An array on the host, whole in every process."""
+    if values.is_fully_addressable:
+        return np.asarray(values)
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(values, tiled=True))
+
+
 def start_processes() -> None:
     """Join the other processes of a Slurm, Open MPI or TPU pod job; alone, do nothing.
 

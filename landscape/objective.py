@@ -9,7 +9,7 @@ at the end of the pass.
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,11 @@ from jax.sharding import Mesh
 
 from landscape import parameters
 from landscape.batches import MicroBatch, MicroBatches
-from landscape.devices import place, replicated
+from landscape.derivatives import Kind, Matrix
+from landscape.devices import gathered, place, replicated
+from landscape.differences import Differences, choose_differences
 from landscape.errors import RequestError
+from landscape.linear_operator import as_scipy
 from landscape.parameters import Tree
 from landscape.passes import Assembly, ById, Step, sum_over_devices
 
@@ -38,10 +41,14 @@ class Composite:
         ``(params, batch) -> (B, ...)`` model outputs.
     criterion
         ``(outputs, batch) -> (B,)`` per-example losses.
+    sample
+        ``(key, output, example) -> example`` whose target is drawn from the model's own
+        distribution, for one example; the Monte Carlo Fisher matrix needs it.
     """
 
     outputs: Callable[[Tree, Any], Any]
     criterion: Callable[[Any, Any], jax.Array]
+    sample: Callable[[jax.Array, Any, Any], Any] | None = None
 
     def __call__(self, params: Tree, batch: Any) -> jax.Array:
         return self.criterion(self.outputs(params, batch), batch)
@@ -69,6 +76,15 @@ class Objective:
         Optional ``metrics(params, batch) -> {name: (B,)}``, averaged in the same pass as the loss.
     record
         What the loss contained, for provenance: loss name, augmentation, BatchNorm mode.
+    second_derivative
+        ``"exact"``, or ``"central_differences"`` of gradients for losses that can be
+        differentiated only once; :attr:`noise` is then the estimated error of the products.
+
+    Attributes
+    ----------
+    curvature
+        The matrix that :meth:`product` multiplies with: ``"hessian"`` (see
+        :meth:`with_curvature`).
 
     Raises
     ------
@@ -103,11 +119,15 @@ class Objective:
         l2: float = 0.0,
         metrics: Callable[[Tree, Any], Mapping[str, jax.Array]] | None = None,
         record: Mapping[str, Any] | None = None,
+        second_derivative: Literal["exact", "central_differences"] = "exact",
     ):
         parameters.check_floating(params)
         parameters.check_finite(params)
         self.mesh = mesh
         self.l2 = float(l2)
+        self.curvature: Matrix = "hessian"
+        self._second_derivative = second_derivative
+        self._differences: Differences | None = None
         self._loss = ById(loss)
         self._metrics = ById(metrics)
         self._record = dict(record or {})
@@ -144,8 +164,97 @@ class Objective:
             "data_hash": self._data.hash,
             "parameters_hash": parameters.content_hash(whole),
             "l2": self.l2,
+            "curvature": self.curvature,
+            "second_derivative": self._second_derivative,
             **self._record,
         }
+
+    @property
+    def noise(self) -> float:
+        """Estimated error of the product with a unit vector beyond rounding; 0 where exact."""
+        return 0.0 if self._exact else self._central().error
+
+    @property
+    def _exact(self) -> bool:
+        return self._second_derivative == "exact" or self.curvature != "hessian"
+
+    @property
+    def batches(self) -> Iterable:
+        """The batches as they were passed in."""
+        return self._data.source
+
+    @property
+    def composite(self) -> Composite:
+        """The loss as model and criterion.
+
+        Raises
+        ------
+        RequestError
+            If it is not a :class:`Composite`.
+        """
+        if not isinstance(self._loss.value, Composite):
+            raise RequestError(
+                "loss: this needs model and criterion apart; "
+                "pass loss=Composite(outputs, criterion)"
+            )
+        return self._loss.value
+
+    # --- the same with something changed ----------------------------------------------------------
+
+    def with_curvature(self, curvature: Matrix) -> "Objective":
+        """The same objective with another matrix behind :meth:`product`.
+
+        ``"hessian"``; ``"gauss_newton"``, ``J' (d2 criterion) J`` with J the derivative of the
+        model (for softmax cross-entropy it is the Fisher matrix); ``"empirical_fisher"``, the mean
+        over the examples of the outer product of their gradients. The L2 term adds ``l2`` times
+        the identity to each.
+
+        Raises
+        ------
+        RequestError
+            For an unknown name, and for Gauss-Newton if the loss is not a :class:`Composite`.
+
+        References
+        ----------
+        Schraudolph, Fast curvature matrix-vector products for second-order gradient descent,
+        Neural Computation 14 (2002).
+        """
+        if curvature not in get_args(Matrix):
+            raise RequestError(f"curvature: {curvature!r} is none of {', '.join(get_args(Matrix))}")
+        if curvature == "gauss_newton":
+            _ = self.composite
+        other = copy.copy(self)
+        other.curvature = curvature
+        return other
+
+    def with_l2(self, l2: float) -> "Objective":
+        """The same objective with another coefficient of the L2 term."""
+        other = copy.copy(self)
+        other.l2 = float(l2)
+        return other
+
+    def with_batches(self, batches: Iterable) -> "Objective":
+        """The same loss and parameters over other data."""
+        other = copy.copy(self)
+        other._data = MicroBatches(batches, self.mesh)
+        other._state = {"checked": False}
+        other._differences = None
+        return other
+
+    def subset(self, examples: Sequence[int]) -> "Objective":
+        """The same over some of the examples, by position, in that order; batches keep their size.
+
+        The chosen examples are gathered in host memory.
+
+        Raises
+        ------
+        RequestError
+            If a position is out of range or none is given.
+        """
+        chosen = np.asarray(examples, int)
+        if not chosen.size or chosen.min() < 0 or chosen.max() >= self.examples:
+            raise RequestError(f"examples: need positions from 0 to {self.examples - 1}")
+        return self.with_batches(self._data.gather(chosen))
 
     def block(self, names: Sequence[str]) -> "Objective":
         """The objective as a function of the named leaves only, the others held fixed.
@@ -169,6 +278,7 @@ class Objective:
         part.params = {name: leaves[name] for name in names}
         part._frozen = {name: leaf for name, leaf in leaves.items() if name not in part.params}
         part._assembly = Assembly(self._assembly.structure, self._assembly.names, whole=False)
+        part._differences = None
         return part
 
     # --- evaluations ------------------------------------------------------------------------------
@@ -186,10 +296,13 @@ class Objective:
         """Gradient of the mean loss, shaped like ``params``, float32 or better."""
         self._check()
         at = self.params if params is None else params
-        return self._mean("gradient", at, None, at)
+        return self._mean("gradient", at)
 
     def product(self, vector: Tree) -> Tree:
-        """Hessian-vector product ``H v`` by forward-over-reverse differentiation.
+        """Product of the curvature matrix (the Hessian by default) with a vector.
+
+        Forward-over-reverse differentiation, at matmul precision "highest". Inside ``jax.jit`` the
+        passes over the micro-batches are unrolled, so that solvers that trace it can use it.
 
         Parameters
         ----------
@@ -199,46 +312,80 @@ class Objective:
         Returns
         -------
         Tree
-            Same structure, float32 or better. Runs at matmul precision "highest".
+            Same structure, float32 or better.
 
         References
         ----------
         Pearlmutter, Fast exact multiplication by the Hessian, Neural Computation 6 (1994).
         """
-        return self._product("hessian", vector)
+        return self.products({"": self}, {"": vector})[""]
 
-    def gauss_newton_product(self, vector: Tree) -> Tree:
-        """Gauss-Newton-vector product ``J' (d2 criterion) J v``; see :meth:`product`.
+    def products(
+        self, parts: Mapping[str, "Objective"], vectors: Mapping[str, Tree]
+    ) -> dict[str, Tree]:
+        """Products of several blocks of this objective in one pass over the data.
 
-        Raises
-        ------
-        RequestError
-            If the loss is not a :class:`Composite`.
-
-        References
+        Parameters
         ----------
-        Schraudolph, Fast curvature matrix-vector products for second-order gradient descent,
-        Neural Computation 14 (2002).
+        parts
+            Objectives made by :meth:`block` from this one.
+        vectors
+            A vector for each that is wanted, by the same names.
         """
-        if not isinstance(self._loss.value, Composite):
+        self._check()
+        for name, vector in vectors.items():
+            _check_like(vector, parts[name].params)
+        if not self._exact:
+            return {
+                name: parts[name]._central().product(parts[name].gradient, parts[name].params, v)
+                for name, v in vectors.items()
+            }
+        sums: dict[str, Tree] = {}
+        weight = self._scalar(1 / self._data.examples)
+        for micro in self._data:
+            for name, vector in vectors.items():
+                sums[name] = parts[name]._add(sums.get(name), "product", vector, weight, micro)
+        reduced = {name: sum_over_devices(self.mesh)(total) for name, total in sums.items()}
+        if not self.l2:
+            return reduced
+        return {
+            name: parameters.add_scaled(total, self.l2, vectors[name])
+            for name, total in reduced.items()
+        }
+
+    def quadratic_forms(self, vector: Tree) -> np.ndarray:
+        """``v'A_n v`` of every example (N,), float64, in the order of the data; their mean is
+        ``v'Av``.
+
+        One pass by forward differentiation, cheaper than a product, L2 term included. With central
+        differences it is not available (RequestError).
+        """
+        self._check()
+        _check_like(vector, self.params)
+        if not self._exact:
             raise RequestError(
-                "loss: Gauss-Newton products need model and criterion apart; "
-                "pass loss=Composite(outputs, criterion)"
+                "second_derivative: central differences give no curvature per example; "
+                "leave the data error out"
             )
-        return self._product("gauss_newton", vector)
+        step, weight = self._step("form"), self._scalar(1.0)
+        forms = []
+        for micro in self._data:
+            inputs = (self.params, self._frozen, vector, weight)
+            values = step.program(*inputs, micro)(*inputs, micro.batch, micro.mask)
+            forms.append(gathered(values)[: micro.examples])
+        length = float(parameters.dot(vector, vector))
+        return np.concatenate(forms).astype(np.float64) + self.l2 * length
+
+    def as_scipy(self) -> Any:
+        """This matrix as a ``scipy.sparse.linalg.LinearOperator`` on raveled vectors."""
+        return as_scipy(self)
 
     # --- passes -----------------------------------------------------------------------------------
 
-    def _product(self, kind: str, vector: Tree) -> Tree:
-        self._check()
-        _check_like(vector, self.params)
-        return self._mean(kind, self.params, vector, vector)
-
-    def _mean(self, kind: str, at: Tree, vector: Tree | None, direction: Tree) -> Tree:
-        """Mean of a step over the data, plus the L2 term's part along ``direction``."""
-        sums = self._accumulate(kind, at, vector, self._data, 1 / self._data.examples)
-        mean = sum_over_devices(self.mesh)(sums)
-        return parameters.add_scaled(mean, self.l2, direction) if self.l2 else mean
+    def _mean(self, kind: Kind, at: Tree) -> Tree:
+        """Mean of a step over the data, plus the L2 term's part."""
+        mean = sum_over_devices(self.mesh)(self._accumulate(kind, at, self._data))
+        return parameters.add_scaled(mean, self.l2, at) if self.l2 else mean
 
     def _evaluate(self, params: Tree) -> dict[str, float]:
         means = self._sums(params, self._data, 1 / self._data.examples)
@@ -248,26 +395,44 @@ class Objective:
         return means
 
     def _sums(self, params: Tree, data: Iterable[MicroBatch], weight: float) -> dict[str, float]:
-        sums = sum_over_devices(self.mesh)(self._accumulate("loss", params, None, data, weight))
+        sums = sum_over_devices(self.mesh)(self._accumulate("loss", params, data, weight))
         return {name: float(total) for name, total in sums.items()}
 
     def _accumulate(
-        self,
-        kind: str,
-        params: Tree,
-        vector: Tree | None,
-        data: Iterable[MicroBatch],
-        weight: float,
+        self, kind: Kind, at: Tree, data: Iterable[MicroBatch], weight: float | None = None
     ) -> Tree:
         """Weighted sum over the examples of ``data``; with a mesh, one partial sum per device."""
-        step = Step(kind, self._loss, self._metrics, self._assembly, self.mesh)
-        inputs = (params, self._frozen, vector, self._scalar(weight))
+        each = self._scalar(1 / self._data.examples if weight is None else weight)
         sums = None
         for micro in data:
-            program = step.program(*inputs, micro)
-            sums = program.zeros() if sums is None else sums
-            sums = program(sums, *inputs, micro.batch, micro.mask)
+            sums = self._add(sums, kind, None, each, micro, at)
         return sums
+
+    def _add(
+        self,
+        sums: Tree | None,
+        kind: Kind,
+        vector: Tree | None,
+        weight: jax.Array,
+        micro: MicroBatch,
+        at: Tree | None = None,
+    ) -> Tree:
+        inputs = (self.params if at is None else at, self._frozen, vector, weight)
+        step = self._step(kind)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(vector)):
+            return step.traced(sums, *inputs, micro)
+        program = step.program(*inputs, micro)
+        return program(program.zeros() if sums is None else sums, *inputs, micro.batch, micro.mask)
+
+    def _step(self, kind: Kind) -> Step:
+        matrix = self.curvature if kind in ("product", "form") else "hessian"
+        return Step(kind, self._loss, self._metrics, self._assembly, self.mesh, matrix)
+
+    def _central(self) -> Differences:
+        if self._differences is None:
+            key = jax.random.key(0)
+            self._differences = choose_differences(self.gradient, self.params, key)
+        return self._differences
 
     def _scalar(self, value: float) -> jax.Array:
         value = np.asarray(value, "f8" if jax.config.jax_enable_x64 else "f4")
@@ -279,6 +444,11 @@ class Objective:
         """Once: two passes agree, and an example's loss depends on nothing but itself."""
         if self._state["checked"]:
             return
+        with jax.ensure_compile_time_eval():  # also where a product is traced
+            self._check_passes()
+        self._state["checked"] = True
+
+    def _check_passes(self) -> None:
         self._data.read()
         first, second = self._evaluate(self.params)["loss"], self._evaluate(self.params)["loss"]
         if not _close(first, second, 1):
@@ -287,7 +457,6 @@ class Objective:
                 "turn dropout and other randomness off"
             )
         self._check_independence(next(iter(self._data)))
-        self._state["checked"] = True
 
     def _check_independence(self, micro: MicroBatch) -> None:
         size, half = micro.size, micro.examples // 2

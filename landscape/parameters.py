@@ -7,7 +7,7 @@ lists). A leaf is addressed by its name, the path through the tree joined by ``/
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -166,6 +166,29 @@ def gaussian(key: jax.Array, like: Tree, *, unit: bool = False) -> Tree:
         _placed(draw.astype(wide(leaf.dtype)), leaf)
         for draw, leaf in zip(draws, leaves, strict=True)
     ]
+    return jax.tree.unflatten(structure, placed)
+
+
+def raveled(tree: Tree) -> np.ndarray:
+    """All leaves one after the other as one vector (n,) on the host."""
+    return np.concatenate([np.ravel(_raw(leaf)) for leaf in jax.tree.leaves(tree)])
+
+
+def unraveled(vector: np.ndarray, like: Tree) -> Tree:
+    """A vector (n,) as a tree shaped and placed like ``like``, float32 or better."""
+    leaves = jax.tree.leaves(like)
+    parts = np.split(np.ravel(vector), np.cumsum([np.size(leaf) for leaf in leaves])[:-1])
+    shaped = [
+        part.reshape(np.shape(leaf)).astype(wide(leaf.dtype))
+        for part, leaf in zip(parts, leaves, strict=True)
+    ]
+    return placed_like(shaped, like)
+
+
+def placed_like(arrays: Sequence[np.ndarray], like: Tree) -> Tree:
+    """Host arrays, one per leaf, as a tree placed like ``like``."""
+    leaves, structure = jax.tree.flatten(like)
+    placed = [_placed(np.asarray(a), leaf) for a, leaf in zip(arrays, leaves, strict=True)]
     return jax.tree.unflatten(structure, placed)
 
 

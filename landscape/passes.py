@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from landscape.batches import MicroBatch
+from landscape.derivatives import Kind, Matrix, Order, contribution
 from landscape.devices import DATA_AXIS, compile_within_memory, place, split
 from landscape.errors import RequestError
 from landscape.parameters import Tree, wide
@@ -62,17 +63,18 @@ class Program:
 
 @dataclass(frozen=True)
 class Step:
-    """What is summed over the examples: ``"loss"`` (and metrics), ``"gradient"``, ``"hessian"`` or
-    ``"gauss_newton"`` (products with a vector).
+    """What is computed of every micro-batch, see :mod:`landscape.derivatives`: sums, or the
+    examples' quadratic forms.
 
     Equal steps share their compiled programs, also between checkpoints of one model.
     """
 
-    kind: str
+    kind: Kind
     loss: ById
     metrics: ById
     assembly: Assembly
     mesh: Mesh | None
+    matrix: Matrix = "hessian"
 
     def program(
         self,
@@ -100,91 +102,105 @@ class Step:
             _programs[key] = self._compile(inputs, micro.size)
         return _programs[key]
 
+    def traced(
+        self,
+        sums: Tree | None,
+        free: Tree,
+        frozen: dict[str, jax.Array],
+        vector: Tree,
+        weight: jax.Array,
+        micro: MicroBatch,
+    ) -> Tree:
+        """One micro-batch more, inside a function that is being traced."""
+        _, step = _functions(self, "forward")
+        with jax.default_matmul_precision("highest"):
+            sums = _zeros(free, self.mesh) if sums is None else sums
+            return step(sums, free, frozen, vector, weight, micro.batch, micro.mask)
+
     def _compile(self, inputs: tuple, examples: int) -> Program:
-        what = {"loss": "forward pass", "gradient": "gradient"}.get(
-            self.kind, f"{self.kind.replace('_', '-')} product"
-        )
-        contribution, step = _functions(self)
         with jax.default_matmul_precision("highest"):
             try:
-                # A derivative is shaped like what it is taken of; tracing it twice takes seconds.
-                shapes = inputs[0]
-                if self.kind == "loss":
-                    shapes = jax.eval_shape(contribution, *inputs)
-                sums = _zeros(shapes, self.mesh)
-                compiled = compile_within_memory(step, sums, *inputs, what=what, examples=examples)
-            except (NotImplementedError, ValueError) as error:
-                if isinstance(error, RequestError) or not re.search("JVP|iffer", str(error)):
+                return self._compile_in_order("forward", inputs, examples)
+            except _UNDIFFERENTIABLE as error:
+                if not _about_differentiation(error):
+                    raise
+            try:
+                return self._compile_in_order("reverse", inputs, examples)
+            except _UNDIFFERENTIABLE as error:
+                if not _about_differentiation(error):
                     raise
                 raise RequestError(
-                    f"loss: no {what}, an operation in it cannot be differentiated twice "
+                    f"loss: no {self._what}, an operation in it cannot be differentiated twice "
                     f"({str(error).splitlines()[0]}); re-create the model without custom kernels, "
-                    "attention with implementation='xla'"
+                    "attention with implementation='xla', or ask for central differences"
                 ) from error
+
+    def _compile_in_order(self, order: Order, inputs: tuple, examples: int) -> Program:
+        contribute, step = _functions(self, order)
+        if self.kind == "form":
+            compiled = compile_within_memory(step, *inputs, what=self._what, examples=examples)
+            return Program(compiled, None, self.mesh)
+        # A derivative is shaped like what it is taken of; tracing it twice takes seconds.
+        shapes = inputs[0]
+        if self.kind == "loss":
+            shapes = jax.eval_shape(contribute, *inputs)
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), shapes)
+        sums = _zeros(shapes, self.mesh)
+        compiled = compile_within_memory(step, sums, *inputs, what=self._what, examples=examples)
         return Program(compiled, shapes, self.mesh)
+
+    @property
+    def _what(self) -> str:
+        if self.kind in ("loss", "gradient"):
+            return {"loss": "forward pass", "gradient": "gradient"}[self.kind]
+        return f"{self.matrix.replace('_', '-')} {self.kind}"
 
 
 _programs: dict[Any, Program] = {}
 
+# What JAX raises where a derivative does not exist; the text decides.
+_UNDIFFERENTIABLE = (NotImplementedError, TypeError, ValueError)
+
+
+def _about_differentiation(error: Exception) -> bool:
+    if isinstance(error, RequestError):
+        return False
+    return bool(re.search("JVP|jvp|iffer|ranspose", str(error)))
+
 
 @functools.lru_cache(maxsize=256)
-def _functions(step: Step) -> tuple[Callable, Callable]:
-    """``contribution(free, frozen, vector, weight, batch, mask)``, and the step that adds it."""
-    loss, metrics, assembly = step.loss.value, step.metrics.value, step.assembly
-
-    def contribution(free, frozen, vector, weight, batch, mask):
-        def masked(losses):
-            if jnp.shape(losses) != mask.shape:
-                raise RequestError(
-                    f"loss: must return per-example losses of shape {mask.shape}, got "
-                    f"{jnp.shape(losses)}; do not average over the batch"
-                )
-            losses = losses.astype(wide(losses.dtype))
-            total = jnp.sum(jnp.where(mask, losses, jnp.zeros_like(losses)))
-            return total * weight.astype(losses.dtype)
-
-        def total(free):
-            return masked(loss(assembly.merge(free, frozen), batch))
-
-        if step.kind == "loss":
-            extra = metrics(assembly.merge(free, frozen), batch) if metrics else {}
-            return {"loss": total(free)} | {name: masked(value) for name, value in extra.items()}
-        if step.kind == "gradient":
-            return jax.grad(total)(free)
-        tangent = jax.tree.map(lambda v, p: v.astype(p.dtype), vector, free)
-        if step.kind == "hessian":
-            return jax.jvp(jax.grad(total), (free,), (tangent,))[1]
-
-        def outputs(free):
-            return loss.outputs(assembly.merge(free, frozen), batch)
-
-        def criterion(out):
-            return masked(loss.criterion(out, batch))
-
-        out, out_tangent = jax.jvp(outputs, (free,), (tangent,))
-        cotangent = jax.jvp(jax.grad(criterion), (out,), (out_tangent,))[1]
-        return jax.vjp(outputs, free)[1](cotangent)[0]
+def _functions(step: Step, order: Order) -> tuple[Callable, Callable]:
+    """``contribute(free, frozen, vector, weight, batch, mask)``, and the step that adds it up."""
+    contribute = contribution(
+        step.kind, step.matrix, order, step.loss.value, step.metrics.value, step.assembly.merge
+    )
+    everywhere = PartitionSpec()
+    inputs_on = (*[everywhere] * 4, _ON_DATA, _ON_DATA)
+    if step.kind == "form":
+        if step.mesh is None:
+            return contribute, jax.jit(contribute)
+        return contribute, jax.jit(_sharded(contribute, step.mesh, inputs_on))
 
     def add(sums, *inputs):
-        return jax.tree.map(lambda s, c: s + c.astype(s.dtype), sums, contribution(*inputs))
+        return jax.tree.map(lambda s, c: s + c.astype(s.dtype), sums, contribute(*inputs))
 
     if step.mesh is None:
-        return contribution, jax.jit(add, donate_argnums=0)
+        return contribute, jax.jit(add, donate_argnums=0)
 
-    # Each device adds to its own sums. check_vma would insert one all-reduce per micro-batch.
+    # Each device adds to its own sums.
     def add_local(sums, *inputs):
         return _stacked(add(_unstacked(sums), *inputs))
 
-    everywhere = PartitionSpec()
-    sharded = jax.shard_map(
-        add_local,
-        mesh=step.mesh,
-        in_specs=(_ON_DATA, *[everywhere] * 4, _ON_DATA, _ON_DATA),
-        out_specs=_ON_DATA,
-        check_vma=False,
+    return contribute, jax.jit(
+        _sharded(add_local, step.mesh, (_ON_DATA, *inputs_on)), donate_argnums=0
     )
-    return contribution, jax.jit(sharded, donate_argnums=0)
+
+
+def _sharded(function: Callable, mesh: Mesh, in_specs: tuple) -> Callable:
+    # check_vma would insert one all-reduce per micro-batch.
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=in_specs, out_specs=_ON_DATA, check_vma=False
+    )
 
 
 _ON_DATA = PartitionSpec(DATA_AXIS)

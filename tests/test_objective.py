@@ -1,13 +1,17 @@
+from typing import get_args
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse.linalg
 from spectra import dense, quadratic, rotated
 
-from landscape import devices
+from landscape import devices, parameters
+from landscape.derivatives import Matrix
 from landscape.errors import RequestError
 from landscape.objective import Composite, Objective
-from landscape.passes import Step, sum_over_devices
+from landscape.passes import sum_over_devices
 
 PRECISION = {np.float32: 1e-5, np.float64: 1e-10}
 
@@ -73,7 +77,9 @@ def test_softmax_regression_and_its_gauss_newton_matrix(dtype):
     close(dense(objective), expected, dtype)
     v = np.random.default_rng(2).normal(size=(4, classes)).astype(dtype)
     close(
-        np.ravel(objective.gauss_newton_product(jnp.asarray(v))), expected @ v.ravel(), dtype
+        np.ravel(objective.with_curvature("gauss_newton").product(jnp.asarray(v))),
+        expected @ v.ravel(),
+        dtype,
     )  # equal to the Hessian: the model is linear
 
 
@@ -108,7 +114,7 @@ def test_gauss_newton_drops_the_curvature_of_the_model(dtype):
     loss = Composite(outputs, lambda out, batch: 0.5 * (out - batch) ** 2)
     w = {"a": jnp.asarray(1.5, dtype), "b": jnp.asarray(-0.5, dtype)}
     objective = Objective(loss, w, [np.full(5, 3.0, dtype)])
-    product = objective.gauss_newton_product(
+    product = objective.with_curvature("gauss_newton").product(
         {"a": jnp.asarray(1, dtype), "b": jnp.asarray(0, dtype)}
     )
     close([product["a"], product["b"]], [0.25, -0.75], dtype)
@@ -116,7 +122,7 @@ def test_gauss_newton_drops_the_curvature_of_the_model(dtype):
 
 def test_gauss_newton_of_a_plain_loss_is_refused():
     with pytest.raises(RequestError, match="Composite"):
-        quadratic(np.eye(2, dtype="f"), [1, 1]).gauss_newton_product(jnp.ones(2))
+        quadratic(np.eye(2, dtype="f"), [1, 1]).with_curvature("gauss_newton")
 
 
 def test_a_prescribed_indefinite_hessian_is_reproduced(dtype):
@@ -173,8 +179,8 @@ def test_a_mesh_of_any_size_gives_the_same_numbers(count):
     )
     vector = jax.tree.map(jnp.ones_like, alone.params)
     assert meshed.loss() == pytest.approx(alone.loss(), rel=1e-6)
-    for method in ("product", "gauss_newton_product"):
-        a, b = getattr(alone, method)(vector), getattr(meshed, method)(vector)
+    for curvature in get_args(Matrix):
+        a, b = (o.with_curvature(curvature).product(vector) for o in (alone, meshed))
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-5), a, b)
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-5),
@@ -188,7 +194,7 @@ def test_a_product_communicates_once():
     objective = network_objective(mesh=mesh)
     vector = jax.tree.map(jnp.ones_like, objective.params)
     objective.product(vector)
-    step = Step("hessian", objective._loss, objective._metrics, objective._assembly, mesh)
+    step = objective._step("product")
     weight = objective._scalar(1.0)
     program = step.program(objective.params, {}, vector, weight, next(iter(objective._data)))
     assert "all-reduce" not in program.compiled.as_text()
@@ -356,3 +362,109 @@ def test_large_data_are_streamed_and_give_the_same(monkeypatch):
         kept.product(vector),
         streamed.product(vector),
     )
+
+
+def per_example(objective, vector, curvature):
+    """v'A_n v example by example, from an objective for each."""
+    alone = (objective.subset([n]).with_curvature(curvature) for n in range(objective.examples))
+    return [float(parameters.dot(vector, one.product(vector))) for one in alone]
+
+
+@pytest.mark.parametrize("curvature", get_args(Matrix))
+@pytest.mark.parametrize("mesh", [None, 3])
+def test_quadratic_forms_are_those_of_each_example(curvature, mesh):
+    mesh = None if mesh is None else devices.data_mesh(mesh)
+    objective = network_objective(l2=0.1, mesh=mesh)
+    vector = parameters.gaussian(jax.random.key(1), objective.params)
+    forms = objective.with_curvature(curvature).quadratic_forms(vector)
+    np.testing.assert_allclose(forms, per_example(objective, vector, curvature), rtol=1e-4)
+    product = objective.with_curvature(curvature).product(vector)
+    assert np.mean(forms) == pytest.approx(float(parameters.dot(vector, product)), rel=1e-5)
+
+
+def test_the_empirical_fisher_matrix_is_the_mean_outer_product_of_gradients(dtype):
+    x, y, data = regression_data(dtype)
+    w = np.arange(4).astype(dtype)
+    objective = Objective(lambda w, b: (b[0] @ w - b[1]) ** 2, jnp.asarray(w), data)
+    gradients = 2 * (x @ w - y)[:, None] * x
+    close(dense(objective.with_curvature("empirical_fisher")), gradients.T @ gradients / 23, dtype)
+
+
+def test_a_subset_holds_the_chosen_examples_in_order():
+    x, y, data = regression_data(np.float32)
+    objective = Objective(lambda w, b: (b[0] @ w - b[1]) ** 2, jnp.ones(4), data)
+    chosen = [20, 3, 11, 0, 7, 8, 22, 15, 1]
+    part = objective.subset(chosen)
+    assert part.examples == 9
+    assert part.loss() == pytest.approx(np.mean((x[chosen].sum(axis=1) - y[chosen]) ** 2), rel=1e-6)
+    np.testing.assert_array_equal(np.concatenate([b[1] for b in part.batches]), y[chosen])
+    with pytest.raises(RequestError, match="from 0 to 22"):
+        objective.subset([23])
+
+
+def test_products_can_be_traced_by_solvers():
+    matrix = rotated([1.0, 2.0, 5.0, 9.0], dtype=np.float32)
+    objective = quadratic(matrix, np.ones(4))
+    solve = jax.jit(lambda b: jax.scipy.sparse.linalg.cg(objective.product, b, tol=1e-7)[0])
+    np.testing.assert_allclose(solve(jnp.ones(4)), np.linalg.solve(matrix, np.ones(4)), rtol=1e-4)
+
+
+def test_scipy_finds_the_eigenvalues():
+    objective = network_objective(l2=0.1)
+    operator, matrix = objective.as_scipy(), dense(objective)
+    largest = scipy.sparse.linalg.eigsh(operator, k=2, which="LA", return_eigenvectors=False)
+    np.testing.assert_allclose(np.sort(largest), np.linalg.eigvalsh(matrix)[-2:], rtol=1e-4)
+
+
+def with_inner_kernel(derivative):
+    """x**2 as a kernel whose backward pass calls another kernel, which has no forward rule."""
+
+    @jax.custom_vjp
+    def inner(x, cotangent):
+        return derivative(x, cotangent)
+
+    inner.defvjp(lambda x, c: (inner(x, c), (x, c)), lambda r, g: (2 * r[1] * g, 2 * r[0] * g))
+
+    @jax.custom_vjp
+    def kernel(x):
+        return x**2
+
+    kernel.defvjp(lambda x: (kernel(x), x), lambda x, cotangent: (inner(x, cotangent),))
+    return kernel
+
+
+@pytest.mark.parametrize("curvature", get_args(Matrix))
+def test_kernels_without_a_forward_rule_are_differentiated_in_reverse(curvature):
+    kernel = with_inner_kernel(lambda x, cotangent: 2 * x * cotangent)
+    composites = [
+        Composite(lambda w, b, f=f: b[0] @ f(w), lambda out, b: 0.5 * (out - b[1]) ** 2)
+        for f in (kernel, jnp.square)
+    ]
+    _, _, data = regression_data(np.float32)
+    w = jnp.asarray([0.5, -1.0, 2.0, 1.0])
+    ours, plain = (Objective(loss, w, data).with_curvature(curvature) for loss in composites)
+    np.testing.assert_allclose(dense(ours), dense(plain), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(ours.quadratic_forms(w), plain.quadratic_forms(w), rtol=1e-4)
+
+
+def test_central_differences_come_with_their_error():
+    exact = network_objective(l2=0.1)
+    central = network_objective(l2=0.1, second_derivative="central_differences")
+    assert exact.noise == 0
+    assert 0 < central.noise < 1e-2
+    for seed in range(5):
+        vector = parameters.gaussian(jax.random.key(seed), exact.params, unit=True)
+        difference = parameters.add_scaled(central.product(vector), -1.0, exact.product(vector))
+        assert float(parameters.norm(difference)) <= 10 * central.noise
+    part = central.block([parameters.leaf_names(exact.params)[0]])
+    vector = jax.tree.map(jnp.ones_like, part.params)
+    assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(part.product(vector)))
+    with pytest.raises(RequestError, match="no curvature per example"):
+        central.quadratic_forms(exact.params)
+
+
+def test_central_differences_work_where_there_is_no_second_derivative():
+    kernel = with_inner_kernel(lambda x, c: jax.pure_callback(lambda x, c: 2 * x * c, x, x, c))
+    options = {"second_derivative": "central_differences"}
+    objective = Objective(lambda w, b: kernel(w) * b, jnp.ones(()), [np.ones(4, "f")], **options)
+    assert float(objective.product(jnp.ones(()))) == pytest.approx(2, rel=1e-3)
