@@ -1,66 +1,19 @@
 """The ends of the Hessian's spectrum, whole and block by block, between certified bounds."""
 
+import dataclasses
+import functools
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
 
-import jax
-import numpy as np
-
-from landscape.curvature.lanczos import Tridiagonal, lanczos
+from landscape.curvature.search import Ends, Extremes, Search
 from landscape.errors import RequestError
+from landscape.journal import Journal
 from landscape.objective import Objective
+from landscape.parameters import Tree
 
 # Enough products for a relative width of 1 % at 99.9 % on 87 million parameters whatever the
 # spectrum (Kuczynski and Wozniakowski 1992); real spectra need 10 to 20.
 DEFAULT_LIMIT = 84
-
-
-@dataclass(frozen=True)
-class Eigenvalue:
-    """An extreme eigenvalue between bounds.
-
-    Attributes
-    ----------
-    estimate
-        The Ritz value, a Rayleigh quotient, hence never outside the spectrum (up to rounding).
-    lower, upper
-        The true eigenvalue lies between them with probability ``confidence``. On the side of the
-        Ritz value the bound is certain up to rounding.
-    confidence
-        Probability that every bound of the same call holds.
-    residual
-        ``||H u - estimate u||`` for the unit Ritz vector u.
-    products
-        Hessian-vector products spent.
-    converged
-        Whether the interval is as narrow as was asked for.
-    """
-
-    estimate: float
-    lower: float
-    upper: float
-    confidence: float
-    residual: float
-    products: int
-    converged: bool
-
-
-@dataclass(frozen=True)
-class Extremes:
-    """Largest and smallest (algebraic) eigenvalue from one Lanczos run.
-
-    ``alpha`` and ``beta`` (products,) are the recurrence's coefficients; every bound can be
-    computed again from them.
-    """
-
-    lambda_max: Eigenvalue
-    lambda_min: Eigenvalue
-    alpha: np.ndarray
-    beta: np.ndarray
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"lambda_max": asdict(self.lambda_max), "lambda_min": asdict(self.lambda_min)}
 
 
 def extremes(
@@ -70,9 +23,11 @@ def extremes(
     confidence: float = 0.999,
     limit: int = DEFAULT_LIMIT,
     seed: int = 0,
-    ends: Literal["both", "max"] = "both",
+    ends: Ends = "both",
     statements: int = 1,
+    vectors: bool = False,
     progress: Callable[[], object] | None = None,
+    journal: Journal | None = None,
 ) -> Extremes:
     """Largest and smallest Hessian eigenvalue with two-sided bounds.
 
@@ -94,8 +49,13 @@ def extremes(
         one hold all the same, however wide they are then.
     statements
         How many calls share one confidence (union bound); see :func:`block_extremes`.
+    vectors
+        Also return the Ritz vectors, by repeating the products: twice the cost, and one vector
+        more of memory for each end.
     progress
         Called after each product.
+    journal
+        Where interim states are kept; a run that finds one there goes on from it.
 
     Raises
     ------
@@ -118,21 +78,71 @@ def extremes(
     -1.000 8.000
     """
     check_request(width, confidence, limit)
-    # Two statements a run: about its largest and about its smallest eigenvalue.
-    bounds = _Bounds(width, confidence, (1 - confidence) / (2 * statements))
-    run = lanczos(objective.product, objective.params, jax.random.key(seed), limit=limit)
-    for coefficients in run:
-        if not np.isfinite([coefficients.alpha[-1], coefficients.beta[-1]]).all():
-            raise RequestError(
-                f"product: Hessian-vector product {coefficients.products} is not finite; "
-                "is the loss twice differentiable at these parameters?"
-            )
-        found = bounds.update(coefficients)
-        if progress is not None:
-            progress()
-        if found.lambda_max.converged and (ends == "max" or found.lambda_min.converged):
-            break
-    return found
+    settings = _Settings(width, confidence, limit, seed, ends, statements)
+    search = settings.search(objective)
+    _lockstep(
+        {"": search},
+        lambda vectors: {"": objective.product(vectors[""])},
+        None if progress is None else lambda _: progress(),
+        lambda _: None,
+        journal or Journal(),
+    )
+    if not vectors:
+        return search.found
+    return dataclasses.replace(
+        search.found, vectors=search.eigenvectors(objective.product, progress)
+    )
+
+
+def block_extremes(
+    objective: Objective,
+    blocks: Mapping[str, Sequence[str]],
+    *,
+    width: float = 0.01,
+    confidence: float = 0.999,
+    limit: int = DEFAULT_LIMIT,
+    seed: int = 0,
+    ends: Ends = "both",
+    statements: int | None = None,
+    progress: Callable[[str], object] | None = None,
+    found: Callable[[str, Extremes], object] | None = None,
+    journal: Journal | None = None,
+) -> dict[str, Extremes]:
+    """:func:`extremes` of sub-diagonal Hessian blocks, all bounds at one joint confidence.
+
+    The blocks advance together, one product each in every pass over the data; a block that is
+    certified takes no more part.
+
+    Parameters
+    ----------
+    blocks
+        ``{block: [leaf names]}``, from :func:`landscape.parameters.blocks`. Each product
+        differentiates with respect to its block alone.
+    limit
+        Largest number of products of each block.
+    statements
+        How many matrices share the confidence, if more than these blocks.
+    progress
+        Called with the block's name after each product.
+    found
+        Called with the name and the outcome of a block that has finished.
+
+    Other parameters, errors and references as for :func:`extremes`.
+    """
+    check_request(width, confidence, limit)
+    settings = _Settings(width, confidence, limit, seed, ends, statements or len(blocks))
+    parts = {name: objective.block(leaves) for name, leaves in blocks.items()}
+    searches = {name: settings.search(part) for name, part in parts.items()}
+
+    def finish(name: str) -> None:
+        if found is not None:
+            found(name, searches[name].found)
+
+    def products(vectors):
+        return objective.products(parts, vectors)
+
+    _lockstep(searches, products, progress, finish, journal or Journal())
+    return {name: search.found for name, search in searches.items()}
 
 
 def check_request(width: float, confidence: float, limit: int) -> None:
@@ -145,68 +155,68 @@ def check_request(width: float, confidence: float, limit: int) -> None:
         raise RequestError(f"limit: {limit} products cannot measure anything; use 1 or more")
 
 
-class _Bounds:
-    """The best bounds so far: each holds for every step of a run, so they may be intersected."""
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    width: float
+    confidence: float
+    limit: int
+    seed: int
+    ends: Ends
+    statements: int
 
-    def __init__(self, width: float, confidence: float, failure: float):
-        self.width, self.confidence, self.failure = width, confidence, failure
-        self.ceiling, self.floor = np.inf, -np.inf
-
-    def update(self, run: Tridiagonal) -> Extremes:
-        self.ceiling = min(self.ceiling, run.ceiling(self.failure))
-        self.floor = max(self.floor, run.floor(self.failure))
-        values, residuals = run.ritz()
-        top, bottom, slack = float(values[-1]), float(values[0]), run.rounding
-        magnitude = max(abs(top), abs(bottom))
-        return Extremes(
-            self._eigenvalue(run, top, top, self.ceiling, residuals[-1], abs(top), slack),
-            self._eigenvalue(run, bottom, self.floor, bottom, residuals[0], magnitude, slack),
-            np.array(run.alpha),
-            np.array(run.beta),
-        )
-
-    def _eigenvalue(self, run, estimate, lower, upper, residual, reference, slack) -> Eigenvalue:
-        lower, upper = min(lower, estimate) - slack, max(upper, estimate) + slack
-        # An eigenvalue far below the norm of H cannot be known better than rounding allows.
-        narrow = upper - lower <= max(self.width * reference, 4 * slack)
-        return Eigenvalue(
-            estimate, lower, upper, self.confidence, float(residual), run.products, bool(narrow)
+    def search(self, objective: Objective) -> Search:
+        return Search(
+            objective.params,
+            width=self.width,
+            confidence=self.confidence,
+            # Two statements a matrix: about its largest and about its smallest eigenvalue.
+            failure=(1 - self.confidence) / (2 * self.statements),
+            limit=self.limit,
+            seed=self.seed,
+            ends=self.ends,
+            noise=getattr(objective, "noise", 0.0),
         )
 
 
-def block_extremes(
-    objective: Objective,
-    blocks: Mapping[str, Sequence[str]],
-    *,
-    width: float = 0.01,
-    confidence: float = 0.999,
-    limit: int = DEFAULT_LIMIT,
-    seed: int = 0,
-    ends: Literal["both", "max"] = "both",
-    progress: Callable[[str], object] | None = None,
-) -> dict[str, Extremes]:
-    """:func:`extremes` of sub-diagonal Hessian blocks, all bounds at one joint confidence.
+def _lockstep(
+    searches: Mapping[str, Search],
+    products: Callable[[dict], dict],
+    progress: Callable[[str], object] | None,
+    finish: Callable[[str], object],
+    journal: Journal,
+) -> None:
+    """Advance all searches, one product each in turn, until every one is finished."""
+    for name, kept in (journal.load() or {}).items():
+        if name in searches:
+            searches[name].resume(kept, functools.partial(_kept, journal, name))
+            if searches[name].finished:
+                finish(name)
+    while active := [name for name, search in searches.items() if not search.finished]:
+        images = products({name: searches[name].vector for name in active})
+        for name in active:
+            searches[name].advance(images.pop(name))
+            if progress is not None:
+                progress(name)
+            if searches[name].finished:
+                finish(name)
+        _keep(searches, journal)
+    journal.discard()
 
-    Parameters
-    ----------
-    blocks
-        ``{block: [leaf names]}``, from :func:`landscape.parameters.blocks`. Each product
-        differentiates with respect to its block alone.
-    progress
-        Called with the block's name after each product.
 
-    Other parameters, errors and references as for :func:`extremes`.
-    """
-    return {
-        name: extremes(
-            objective.block(names),
-            width=width,
-            confidence=confidence,
-            limit=limit,
-            seed=seed,
-            ends=ends,
-            statements=len(blocks),
-            progress=None if progress is None else lambda name=name: progress(name),
-        )
-        for name, names in blocks.items()
+def _keep(searches: Mapping[str, Search], journal: Journal) -> None:
+    states = {name: search.state() for name, search in searches.items()}
+    vectors = {
+        _file(name, vector): tree
+        for name, (_, trees) in states.items()
+        for vector, tree in trees.items()
     }
+    journal.save({name: scalars for name, (scalars, _) in states.items()}, vectors)
+
+
+def _kept(journal: Journal, name: str, vector: str, like: Tree) -> Tree:
+    return journal.vector(_file(name, vector), like)
+
+
+def _file(name: str, vector: str) -> str:
+    """Block names hold slashes."""
+    return f"{hashlib.blake2b(name.encode(), digest_size=6).hexdigest()}-{vector}"

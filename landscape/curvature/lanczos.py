@@ -5,6 +5,7 @@ spectrum), their residuals, and, because the start is random, bounds outside of 
 ends only with a stated small probability.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,12 +29,15 @@ class Tridiagonal:
         Dimension n of the operator.
     epsilon
         Unit roundoff of its products.
+    noise
+        Their error beyond rounding, for unit vectors (central differences).
     alpha, beta
         k numbers each; ``beta[-1]`` couples to the vector that has not been multiplied yet.
     """
 
     size: int
     epsilon: float
+    noise: float = 0.0
     alpha: list[float] = field(default_factory=list)
     beta: list[float] = field(default_factory=list)
 
@@ -48,18 +52,23 @@ class Tridiagonal:
         return float(np.max(np.abs(self.alpha) + np.r_[0.0, coupling] + np.r_[coupling, 0.0]))
 
     @property
+    def error(self) -> float:
+        """Size of the products' errors, ``epsilon ||T||`` unless they carry more noise."""
+        return max(self.epsilon * self.scale, self.noise)
+
+    @property
     def rounding(self) -> float:
-        """Allowance for float arithmetic, ``10 epsilon ||T||``.
+        """Allowance for those errors, ten times their size.
 
         Without reorthogonalisation the extreme Ritz values stay accurate to a few epsilon ``||T||``
         (Paige, Accuracy and effectiveness of the Lanczos algorithm, 1980).
         """
-        return 10 * self.epsilon * self.scale
+        return 10 * self.error
 
     @property
     def exhausted(self) -> bool:
         """The Krylov space is invariant up to rounding: more products show nothing new."""
-        return self.beta[-1] <= 4 * self.epsilon * self.scale
+        return bool(self.beta) and self.beta[-1] <= 4 * self.error
 
     def ritz(self) -> tuple[np.ndarray, np.ndarray]:
         """Ritz values (k,), ascending, and their residual norms (k,)."""
@@ -80,12 +89,12 @@ class Tridiagonal:
         van Dorsselaer, Hochstenbach, van der Vorst, Computing probabilistic bounds for extreme
         eigenvalues of symmetric matrices with the Lanczos method, SIAM J. Matrix Anal. 22 (2000).
         """
-        return _ceiling(self.alpha, self.beta, self.size, self.epsilon * self.scale, failure)
+        return _ceiling(self.alpha, self.beta, self.size, self.error, failure)
 
     def floor(self, failure: float) -> float:
         """A value that no eigenvalue lies below, except with probability ``failure``."""
         negated = [-a for a in self.alpha]
-        return -_ceiling(negated, self.beta, self.size, self.epsilon * self.scale, failure)
+        return -_ceiling(negated, self.beta, self.size, self.error, failure)
 
 
 def _ceiling(
@@ -117,13 +126,65 @@ def _ceiling(
     return high
 
 
-def lanczos(
-    product: Callable[[Tree], Tree], like: Tree, key: jax.Array, *, limit: int
-) -> Iterator[Tridiagonal]:
-    """Run the recurrence from a random start; yields the growing coefficients after each product.
+class Recurrence:
+    """A Lanczos run that advances product by product and can be kept and continued.
 
     Three vectors are kept, in float32 or better, shaped and sharded like the parameters. The start
     is a Gaussian tree scaled to unit length, uniform on the sphere, as the bounds require.
+
+    Parameters
+    ----------
+    like
+        A tree with the shapes of the vectors.
+    key
+        Decides the start.
+    noise
+        Error of the products of unit vectors beyond rounding.
+
+    Attributes
+    ----------
+    vector
+        What is to be multiplied next.
+    coefficients
+        The recurrence so far.
+    """
+
+    def __init__(self, like: Tree, key: jax.Array, *, noise: float = 0.0):
+        leaves = jax.tree.leaves(like)
+        epsilon = max(float(jnp.finfo(leaf.dtype).eps) for leaf in leaves)
+        self.coefficients = Tridiagonal(parameters.size(like), epsilon, noise)
+        self.vector = parameters.gaussian(key, like, unit=True)
+        self._previous = jax.tree.map(jnp.zeros_like, self.vector)
+
+    def advance(self, image: Tree) -> None:
+        """Take the product of :attr:`vector`; ``image`` is used up."""
+        done = self.coefficients
+        beta = done.beta[-1] if done.beta else 0.0
+        alpha, beta, following = _advance(image, self.vector, self._previous, beta)
+        self._previous, self.vector = self.vector, following
+        done.alpha.append(float(alpha))
+        done.beta.append(float(beta))
+
+    def state(self) -> tuple[dict[str, list[float]], dict[str, Tree]]:
+        """Coefficients and vectors to keep; see :class:`landscape.journal.Journal`."""
+        done, k = self.coefficients, self.coefficients.products
+        vectors = {f"vector-{k - 1}": self._previous, f"vector-{k}": self.vector} if k else {}
+        return {"alpha": done.alpha, "beta": done.beta}, vectors
+
+    def resume(self, vector: Callable[[str], Tree]) -> None:
+        """Take up the kept vectors that go with the coefficients."""
+        k = self.coefficients.products
+        if k:
+            self._previous, self.vector = vector(f"vector-{k - 1}"), vector(f"vector-{k}")
+
+
+def lanczos(
+    product: Callable[[Tree], Tree], like: Tree, key: jax.Array, *, limit: int, noise: float = 0.0
+) -> Iterator[Tridiagonal]:
+    """Run the recurrence from a random start; yields the growing coefficients after each product.
+
+    It ends after ``limit`` products, or when the Krylov space is exhausted. See
+    :class:`Recurrence`.
 
     Parameters
     ----------
@@ -135,23 +196,18 @@ def lanczos(
         Decides the start.
     limit
         Largest number of products.
+    noise
+        Error of the products of unit vectors beyond rounding.
     """
-    leaves = jax.tree.leaves(like)
-    epsilon = max(float(jnp.finfo(leaf.dtype).eps) for leaf in leaves)
-    coefficients = Tridiagonal(parameters.size(like), epsilon)
-    vector = previous = parameters.gaussian(key, like, unit=True)
-    beta = 0.0
+    run = Recurrence(like, key, noise=noise)
     for _ in range(limit):
-        alpha, beta, following = _advance(product(vector), vector, previous, beta)
-        coefficients.alpha.append(float(alpha))
-        coefficients.beta.append(float(beta))
-        yield coefficients
-        if coefficients.exhausted:
+        run.advance(product(run.vector))
+        yield run.coefficients
+        if run.coefficients.exhausted:
             return
-        previous, vector = vector, following
 
 
-@jax.jit
+@functools.partial(jax.jit, donate_argnums=0)
 def _advance(image: Tree, vector: Tree, previous: Tree, beta: jax.Array | float):
     rest = parameters.add_scaled(image, -jnp.asarray(beta), previous)
     alpha = parameters.dot(vector, rest)

@@ -1,0 +1,257 @@
+"""The search for both ends of one matrix's spectrum: recurrences, bounds, and when to stop."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import scipy.linalg
+
+from landscape import parameters
+from landscape.curvature.lanczos import Recurrence, Tridiagonal
+from landscape.errors import RequestError
+from landscape.parameters import Tree
+
+Ends = Literal["both", "max"]
+
+
+@dataclass(frozen=True)
+class Eigenvalue:
+    """An extreme eigenvalue between bounds.
+
+    Attributes
+    ----------
+    estimate
+        The Ritz value, a Rayleigh quotient, hence never outside the spectrum (up to rounding).
+    lower, upper
+        The true eigenvalue lies between them with probability ``confidence``. On the side of the
+        Ritz value the bound is certain up to rounding.
+    confidence
+        Probability that every bound of the same call holds.
+    residual
+        ``||H u - estimate u||`` for the unit Ritz vector u.
+    products
+        Hessian-vector products spent.
+    converged
+        Whether the interval is as narrow as was asked for.
+    """
+
+    estimate: float
+    lower: float
+    upper: float
+    confidence: float
+    residual: float
+    products: int
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """Largest and smallest (algebraic) eigenvalue of one matrix.
+
+    Attributes
+    ----------
+    lambda_max, lambda_min
+        The ends of the spectrum.
+    runs
+        The coefficients of the Lanczos runs, usually one; every bound can be computed again from
+        them.
+    vectors
+        ``{"lambda_max": u, "lambda_min": u}``, unit trees, if they were asked for.
+    """
+
+    lambda_max: Eigenvalue
+    lambda_min: Eigenvalue
+    runs: tuple[Tridiagonal, ...]
+    vectors: dict[str, Tree] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"lambda_max": asdict(self.lambda_max), "lambda_min": asdict(self.lambda_min)}
+
+
+class Search:
+    """Lanczos runs on one matrix until both bounds are narrow; see :func:`extremes`.
+
+    A matrix with few distinct eigenvalues exhausts the Krylov space of its start before rounding
+    lets the bounds become narrow. Then two more starts follow: that the components of all three
+    along an eigenvector are small is so improbable that each may be held against a much larger
+    failure rate, its third root. Half of the failure allowed is spent on the first run alone, half
+    on the three together.
+
+    Attributes
+    ----------
+    vector
+        What is to be multiplied next.
+    found
+        The outcome so far; None before the first product.
+    finished
+        Certified, out of products, or out of starts.
+    """
+
+    STARTS = 3
+
+    def __init__(
+        self,
+        params: Tree,
+        *,
+        width: float,
+        confidence: float,
+        failure: float,
+        limit: int,
+        seed: int,
+        ends: Ends,
+        noise: float = 0.0,
+    ):
+        self._params, self._noise, self._seed = params, noise, seed
+        self._width, self._confidence, self._limit, self._ends = width, confidence, limit, ends
+        self._alone, self._together = failure / 2, (failure / 2) ** (1 / self.STARTS)
+        self._runs: list[Tridiagonal] = []
+        self._ceilings: list[float] = []  # of each start, at the larger failure rate
+        self._floors: list[float] = []
+        self._ceiling, self._floor = np.inf, -np.inf
+        self.found: Extremes | None = None
+        self.finished = False
+        self._start()
+
+    @property
+    def vector(self) -> Tree:
+        return self._current.vector
+
+    @property
+    def products(self) -> int:
+        return sum(run.products for run in self._runs)
+
+    def key(self, start: int) -> jax.Array:
+        """Decides the start vector of a run."""
+        key = jax.random.key(self._seed)
+        return jax.random.fold_in(key, start) if start else key
+
+    def advance(self, image: Tree) -> None:
+        """Take the product of :attr:`vector` (``image`` is used up) and update what is found.
+
+        Raises
+        ------
+        RequestError
+            If the product is not finite.
+        """
+        self._current.advance(image)
+        run = self._runs[-1]
+        if not np.isfinite([run.alpha[-1], run.beta[-1]]).all():
+            raise RequestError(
+                f"product: Hessian-vector product {self.products} is not finite; "
+                "is the loss twice differentiable at these parameters?"
+            )
+        self._tighten(run)
+        self._conclude()
+        exhausted = run.exhausted and len(self._runs) < self.STARTS
+        if not self.finished and exhausted:
+            self._start()
+
+    def _start(self) -> None:
+        self._current = Recurrence(self._params, self.key(len(self._runs)), noise=self._noise)
+        self._runs.append(self._current.coefficients)
+        self._ceilings.append(np.inf)
+        self._floors.append(-np.inf)
+
+    def _tighten(self, run: Tridiagonal) -> None:
+        # Bounds hold for every step of a run, so they may be intersected.
+        if len(self._runs) == 1:
+            self._ceiling = min(self._ceiling, run.ceiling(self._alone))
+            self._floor = max(self._floor, run.floor(self._alone))
+        if run.exhausted or len(self._runs) == self.STARTS:
+            self._ceilings[-1] = min(self._ceilings[-1], run.ceiling(self._together))
+            self._floors[-1] = max(self._floors[-1], run.floor(self._together))
+        if len(self._runs) == self.STARTS:
+            self._ceiling = min(self._ceiling, max(self._ceilings))
+            self._floor = max(self._floor, min(self._floors))
+
+    def _conclude(self) -> None:
+        ritz = [run.ritz() for run in self._runs if run.products]
+        top, top_residual = max((float(v[-1]), float(r[-1])) for v, r in ritz)
+        bottom, bottom_residual = min((float(v[0]), float(r[0])) for v, r in ritz)
+        slack = max(run.rounding for run in self._runs if run.products)
+        magnitude = max(abs(top), abs(bottom))
+
+        def eigenvalue(estimate, lower, upper, residual, reference) -> Eigenvalue:
+            lower, upper = min(lower, estimate) - slack, max(upper, estimate) + slack
+            # An eigenvalue far below the norm of H cannot be known better than rounding allows.
+            narrow = bool(upper - lower <= max(self._width * reference, 4 * slack))
+            return Eigenvalue(
+                estimate, lower, upper, self._confidence, residual, self.products, narrow
+            )
+
+        largest = eigenvalue(top, top, self._ceiling, top_residual, abs(top))
+        smallest = eigenvalue(bottom, self._floor, bottom, bottom_residual, magnitude)
+        self.found = Extremes(largest, smallest, tuple(self._runs))
+        certified = largest.converged and (self._ends == "max" or smallest.converged)
+        out_of_starts = self._runs[-1].exhausted and len(self._runs) == self.STARTS
+        self.finished = certified or out_of_starts or self.products >= self._limit
+
+    # --- kept and continued -----------------------------------------------------------------------
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tree]]:
+        """Scalars to keep, and vectors while the search is not finished."""
+        current, vectors = self._current.state()
+        vectors = {} if self.finished else vectors
+        place = len(self._runs) - 1
+        scalars = {
+            "runs": [{"alpha": run.alpha, "beta": run.beta} for run in self._runs[:-1]] + [current],
+            "ceiling": self._ceiling,
+            "floor": self._floor,
+            "ceilings": self._ceilings,
+            "floors": self._floors,
+        }
+        return scalars, {f"{place}-{name}": tree for name, tree in vectors.items()}
+
+    def resume(self, scalars: dict[str, Any], vector: Callable[[str, Tree], Tree]) -> None:
+        """Continue from a kept state; ``vector(name, like)`` gives the kept vectors."""
+        *earlier, current = scalars["runs"]
+        size, epsilon = self._runs[0].size, self._runs[0].epsilon
+        self._runs = [
+            Tridiagonal(size, epsilon, self._noise, run["alpha"], run["beta"]) for run in earlier
+        ]
+        place = len(earlier)
+        self._start()
+        self._current.coefficients.alpha += current["alpha"]
+        self._current.coefficients.beta += current["beta"]
+        self._ceiling, self._floor = scalars["ceiling"], scalars["floor"]
+        self._ceilings, self._floors = scalars["ceilings"], scalars["floors"]
+        self._conclude()
+        if not self.finished:
+            self._current.resume(lambda name: vector(f"{place}-{name}", self._params))
+
+    # --- eigenvectors -----------------------------------------------------------------------------
+
+    def eigenvectors(
+        self, product: Callable[[Tree], Tree], progress: Callable[[], object] | None = None
+    ) -> dict[str, Tree]:
+        """Ritz vectors of the ends that were asked for, by repeating the runs they are from.
+
+        The same start and the same products give the same Lanczos vectors, so none has to be kept:
+        the memory is one vector an end.
+        """
+        ends = {"lambda_max": -1} | ({"lambda_min": 0} if self._ends == "both" else {})
+        sources: dict[int, dict[str, np.ndarray]] = {}
+        for end, position in ends.items():
+            values = [(1 if position else -1) * run.ritz()[0][position] for run in self._runs]
+            start = int(np.argmax(values))
+            run = self._runs[start]
+            _, ritz = scipy.linalg.eigh_tridiagonal(run.alpha, run.beta[:-1])
+            sources.setdefault(start, {})[end] = ritz[:, position]
+        vectors: dict[str, Tree] = {}
+        for start, weights in sources.items():
+            repeated = Recurrence(self._params, self.key(start), noise=self._noise)
+            products = self._runs[start].products
+            for step in range(products):
+                for end, weight in weights.items():
+                    part = parameters.scaled(repeated.vector, float(weight[step]))
+                    vectors[end] = parameters.add_scaled(vectors[end], 1.0, part) if step else part
+                if step + 1 < products:
+                    repeated.advance(product(repeated.vector))
+                    if progress is not None:
+                        progress()
+        return {
+            end: parameters.scaled(vector, 1 / float(parameters.norm(vector)))
+            for end, vector in vectors.items()
+        }
