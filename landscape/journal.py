@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,21 +59,29 @@ class Journal:
         with np.load(self._folder / f"{name}.npz") as file:
             return placed_like([file[f"{i}"] for i in range(len(file.files))], like)
 
-    def save(self, scalars: Mapping[str, Any], vectors: Mapping[str, Tree]) -> None:
-        """Keep a state, unless the last one is so recent that it would cost more than its share."""
+    def save(
+        self,
+        scalars: Mapping[str, Any],
+        names: Collection[str] = (),
+        vector: Callable[[str], Tree] | None = None,
+    ) -> None:
+        """Keep a state, unless the last one is so recent that it would cost more than its share.
+
+        ``vector(name)`` is asked for the vectors that are not saved yet.
+        """
         start = time.monotonic()
         if self._folder is None or jax.process_index() or not self._due(start):
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        for name, tree in vectors.items():
+        for name in names:
             if not (self._folder / f"{name}.npz").exists():
-                leaves = jax.tree.leaves(tree)
+                leaves = jax.tree.leaves(vector(name))
                 values = {f"{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
                 self._write(f"{name}.npz", lambda file, values=values: np.savez(file, **values))
-        index = json.dumps({"scalars": dict(scalars), "vectors": list(vectors)}).encode()
+        index = json.dumps({"scalars": dict(scalars), "vectors": list(names)}).encode()
         self._write(_INDEX, lambda file: file.write(index))
         for path in self._folder.glob("*.npz"):
-            if path.stem not in vectors:
+            if path.stem not in names:
                 path.unlink()
         self._saved = time.monotonic()
         self._cost = self._saved - start

@@ -154,19 +154,30 @@ def gaussian(key: jax.Array, like: Tree, *, unit: bool = False) -> Tree:
     unit
         Scale the whole tree to norm one: uniform on the sphere.
     """
-    leaves, structure = jax.tree.flatten(like)
-    draws = []
-    for position, leaf in enumerate(leaves):
-        words = np.asarray(jax.random.key_data(jax.random.fold_in(key, position)))
-        draws.append(np.random.default_rng(words).standard_normal(np.shape(leaf)))
+    draws = _drawn(key, like, lambda generator, shape: generator.standard_normal(shape))
     if unit:
         length = np.sqrt(sum(np.vdot(draw, draw) for draw in draws))
         draws = [draw / length for draw in draws]
-    placed = [
-        _placed(draw.astype(wide(leaf.dtype)), leaf)
-        for draw, leaf in zip(draws, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, placed)
+    return _placed_wide(draws, like)
+
+
+def signs(key: jax.Array, like: Tree) -> Tree:
+    """A tree of independent random signs (Rademacher), drawn and placed as by :func:`gaussian`."""
+    draws = _drawn(key, like, lambda generator, shape: 2.0 * generator.integers(0, 2, shape) - 1)
+    return _placed_wide(draws, like)
+
+
+def _drawn(key: jax.Array, like: Tree, draw: Callable) -> list[np.ndarray]:
+    found = []
+    for position, leaf in enumerate(jax.tree.leaves(like)):
+        words = np.asarray(jax.random.key_data(jax.random.fold_in(key, position)))
+        found.append(np.asarray(draw(np.random.default_rng(words), np.shape(leaf))))
+    return found
+
+
+def _placed_wide(arrays: Sequence[np.ndarray], like: Tree) -> Tree:
+    pairs = zip(arrays, jax.tree.leaves(like), strict=True)
+    return placed_like([array.astype(wide(leaf.dtype)) for array, leaf in pairs], like)
 
 
 def raveled(tree: Tree) -> np.ndarray:
@@ -178,11 +189,8 @@ def unraveled(vector: np.ndarray, like: Tree) -> Tree:
     """A vector (n,) as a tree shaped and placed like ``like``, float32 or better."""
     leaves = jax.tree.leaves(like)
     parts = np.split(np.ravel(vector), np.cumsum([np.size(leaf) for leaf in leaves])[:-1])
-    shaped = [
-        part.reshape(np.shape(leaf)).astype(wide(leaf.dtype))
-        for part, leaf in zip(parts, leaves, strict=True)
-    ]
-    return placed_like(shaped, like)
+    shaped = [part.reshape(np.shape(leaf)) for part, leaf in zip(parts, leaves, strict=True)]
+    return _placed_wide(shaped, like)
 
 
 def placed_like(arrays: Sequence[np.ndarray], like: Tree) -> Tree:

@@ -24,10 +24,10 @@ def x64():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_cache_of_the_user():
+def _no_cache_of_the_user(tmp_path_factory):
     """Commands keep compiled programs in the user's cache folder; tests must not."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", "set, so that commands leave it alone")
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
         yield
 
 

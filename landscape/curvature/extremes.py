@@ -89,9 +89,7 @@ def extremes(
     )
     if not vectors:
         return search.found
-    return dataclasses.replace(
-        search.found, vectors=search.eigenvectors(objective.product, progress)
-    )
+    return dataclasses.replace(search.found, vectors=search.eigenvectors(progress))
 
 
 def block_extremes(
@@ -166,7 +164,7 @@ class _Settings:
 
     def search(self, objective: Objective) -> Search:
         return Search(
-            objective.params,
+            objective,
             width=self.width,
             confidence=self.confidence,
             # Two statements a matrix: about its largest and about its smallest eigenvalue.
@@ -174,7 +172,6 @@ class _Settings:
             limit=self.limit,
             seed=self.seed,
             ends=self.ends,
-            noise=getattr(objective, "noise", 0.0),
         )
 
 
@@ -210,7 +207,8 @@ def _keep(searches: Mapping[str, Search], journal: Journal) -> None:
         for name, (_, trees) in states.items()
         for vector, tree in trees.items()
     }
-    journal.save({name: scalars for name, (scalars, _) in states.items()}, vectors)
+    scalars = {name: kept for name, (kept, _) in states.items()}
+    journal.save(scalars, vectors.keys(), vectors.__getitem__)
 
 
 def _kept(journal: Journal, name: str, vector: str, like: Tree) -> Tree:

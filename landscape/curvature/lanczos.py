@@ -9,6 +9,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -134,12 +135,11 @@ class Recurrence:
 
     Parameters
     ----------
-    like
-        A tree with the shapes of the vectors.
+    matrix
+        Anything with ``params``, which the vectors are shaped like; its ``noise``, if it has one,
+        is the error of products with unit vectors beyond rounding.
     key
         Decides the start.
-    noise
-        Error of the products of unit vectors beyond rounding.
 
     Attributes
     ----------
@@ -149,11 +149,13 @@ class Recurrence:
         The recurrence so far.
     """
 
-    def __init__(self, like: Tree, key: jax.Array, *, noise: float = 0.0):
-        leaves = jax.tree.leaves(like)
+    def __init__(self, matrix: Any, key: jax.Array):
+        leaves = jax.tree.leaves(matrix.params)
         epsilon = max(float(jnp.finfo(leaf.dtype).eps) for leaf in leaves)
-        self.coefficients = Tridiagonal(parameters.size(like), epsilon, noise)
-        self.vector = parameters.gaussian(key, like, unit=True)
+        self.coefficients = Tridiagonal(
+            parameters.size(matrix.params), epsilon, getattr(matrix, "noise", 0.0)
+        )
+        self.vector = parameters.gaussian(key, matrix.params, unit=True)
         self._previous = jax.tree.map(jnp.zeros_like, self.vector)
 
     def advance(self, image: Tree) -> None:
@@ -178,30 +180,23 @@ class Recurrence:
             self._previous, self.vector = vector(f"vector-{k - 1}"), vector(f"vector-{k}")
 
 
-def lanczos(
-    product: Callable[[Tree], Tree], like: Tree, key: jax.Array, *, limit: int, noise: float = 0.0
-) -> Iterator[Tridiagonal]:
+def lanczos(matrix: Any, key: jax.Array, *, limit: int) -> Iterator[Tridiagonal]:
     """Run the recurrence from a random start; yields the growing coefficients after each product.
 
-    It ends after ``limit`` products, or when the Krylov space is exhausted. See
-    :class:`Recurrence`.
+    It ends after ``limit`` products, or when the Krylov space is exhausted.
 
     Parameters
     ----------
-    product
-        ``v -> A v`` for a symmetric A.
-    like
-        A tree with the shapes of the vectors.
+    matrix
+        Anything with ``params`` and a symmetric ``product(vector)``.
     key
         Decides the start.
     limit
         Largest number of products.
-    noise
-        Error of the products of unit vectors beyond rounding.
     """
-    run = Recurrence(like, key, noise=noise)
+    run = Recurrence(matrix, key)
     for _ in range(limit):
-        run.advance(product(run.vector))
+        run.advance(matrix.product(run.vector))
         yield run.coefficients
         if run.coefficients.exhausted:
             return

@@ -1,6 +1,7 @@
 """The search for both ends of one matrix's spectrum: recurrences, bounds, and when to stop."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -70,6 +71,32 @@ class Extremes:
         return {"lambda_max": asdict(self.lambda_max), "lambda_min": asdict(self.lambda_min)}
 
 
+def enclosed(
+    runs: Sequence[Tridiagonal], ceiling: float, floor: float, width: float, confidence: float
+) -> Extremes:
+    """Both ends of a spectrum from Lanczos runs of it and the bounds on what they did not see.
+
+    ``width`` says when an interval is narrow enough, see :func:`landscape.extremes`.
+    """
+    ritz = [run.ritz() for run in runs]
+    top, top_residual = max((float(values[-1]), float(r[-1])) for values, r in ritz)
+    bottom, bottom_residual = min((float(values[0]), float(r[0])) for values, r in ritz)
+    slack = max(run.rounding for run in runs)
+    products = sum(run.products for run in runs)
+
+    def eigenvalue(estimate, lower, upper, residual, reference) -> Eigenvalue:
+        lower, upper = min(lower, estimate) - slack, max(upper, estimate) + slack
+        # An eigenvalue far below the norm of H cannot be known better than rounding allows.
+        narrow = bool(upper - lower <= max(width * reference, 4 * slack))
+        return Eigenvalue(estimate, lower, upper, confidence, residual, products, narrow)
+
+    return Extremes(
+        eigenvalue(top, top, ceiling, top_residual, abs(top)),
+        eigenvalue(bottom, floor, bottom, bottom_residual, max(abs(top), abs(bottom))),
+        tuple(runs),
+    )
+
+
 class Search:
     """Lanczos runs on one matrix until both bounds are narrow; see :func:`extremes`.
 
@@ -93,7 +120,7 @@ class Search:
 
     def __init__(
         self,
-        params: Tree,
+        matrix: Any,
         *,
         width: float,
         confidence: float,
@@ -101,9 +128,8 @@ class Search:
         limit: int,
         seed: int,
         ends: Ends,
-        noise: float = 0.0,
     ):
-        self._params, self._noise, self._seed = params, noise, seed
+        self._matrix, self._seed = matrix, seed
         self._width, self._confidence, self._limit, self._ends = width, confidence, limit, ends
         self._alone, self._together = failure / 2, (failure / 2) ** (1 / self.STARTS)
         self._runs: list[Tridiagonal] = []
@@ -149,7 +175,7 @@ class Search:
             self._start()
 
     def _start(self) -> None:
-        self._current = Recurrence(self._params, self.key(len(self._runs)), noise=self._noise)
+        self._current = Recurrence(self._matrix, self.key(len(self._runs)))
         self._runs.append(self._current.coefficients)
         self._ceilings.append(np.inf)
         self._floors.append(-np.inf)
@@ -167,23 +193,9 @@ class Search:
             self._floor = max(self._floor, min(self._floors))
 
     def _conclude(self) -> None:
-        ritz = [run.ritz() for run in self._runs if run.products]
-        top, top_residual = max((float(v[-1]), float(r[-1])) for v, r in ritz)
-        bottom, bottom_residual = min((float(v[0]), float(r[0])) for v, r in ritz)
-        slack = max(run.rounding for run in self._runs if run.products)
-        magnitude = max(abs(top), abs(bottom))
-
-        def eigenvalue(estimate, lower, upper, residual, reference) -> Eigenvalue:
-            lower, upper = min(lower, estimate) - slack, max(upper, estimate) + slack
-            # An eigenvalue far below the norm of H cannot be known better than rounding allows.
-            narrow = bool(upper - lower <= max(self._width * reference, 4 * slack))
-            return Eigenvalue(
-                estimate, lower, upper, self._confidence, residual, self.products, narrow
-            )
-
-        largest = eigenvalue(top, top, self._ceiling, top_residual, abs(top))
-        smallest = eigenvalue(bottom, self._floor, bottom, bottom_residual, magnitude)
-        self.found = Extremes(largest, smallest, tuple(self._runs))
+        runs = [run for run in self._runs if run.products]
+        self.found = enclosed(runs, self._ceiling, self._floor, self._width, self._confidence)
+        largest, smallest = self.found.lambda_max, self.found.lambda_min
         certified = largest.converged and (self._ends == "max" or smallest.converged)
         out_of_starts = self._runs[-1].exhausted and len(self._runs) == self.STARTS
         self.finished = certified or out_of_starts or self.products >= self._limit
@@ -207,10 +219,7 @@ class Search:
     def resume(self, scalars: dict[str, Any], vector: Callable[[str, Tree], Tree]) -> None:
         """Continue from a kept state; ``vector(name, like)`` gives the kept vectors."""
         *earlier, current = scalars["runs"]
-        size, epsilon = self._runs[0].size, self._runs[0].epsilon
-        self._runs = [
-            Tridiagonal(size, epsilon, self._noise, run["alpha"], run["beta"]) for run in earlier
-        ]
+        self._runs = [dataclasses.replace(self._runs[0], **run) for run in earlier]
         place = len(earlier)
         self._start()
         self._current.coefficients.alpha += current["alpha"]
@@ -219,13 +228,11 @@ class Search:
         self._ceilings, self._floors = scalars["ceilings"], scalars["floors"]
         self._conclude()
         if not self.finished:
-            self._current.resume(lambda name: vector(f"{place}-{name}", self._params))
+            self._current.resume(lambda name: vector(f"{place}-{name}", self._matrix.params))
 
     # --- eigenvectors -----------------------------------------------------------------------------
 
-    def eigenvectors(
-        self, product: Callable[[Tree], Tree], progress: Callable[[], object] | None = None
-    ) -> dict[str, Tree]:
+    def eigenvectors(self, progress: Callable[[], object] | None = None) -> dict[str, Tree]:
         """Ritz vectors of the ends that were asked for, by repeating the runs they are from.
 
         The same start and the same products give the same Lanczos vectors, so none has to be kept:
@@ -241,14 +248,14 @@ class Search:
             sources.setdefault(start, {})[end] = ritz[:, position]
         vectors: dict[str, Tree] = {}
         for start, weights in sources.items():
-            repeated = Recurrence(self._params, self.key(start), noise=self._noise)
+            repeated = Recurrence(self._matrix, self.key(start))
             products = self._runs[start].products
             for step in range(products):
                 for end, weight in weights.items():
                     part = parameters.scaled(repeated.vector, float(weight[step]))
                     vectors[end] = parameters.add_scaled(vectors[end], 1.0, part) if step else part
                 if step + 1 < products:
-                    repeated.advance(product(repeated.vector))
+                    repeated.advance(self._matrix.product(repeated.vector))
                     if progress is not None:
                         progress()
         return {

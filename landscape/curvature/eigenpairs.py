@@ -1,0 +1,368 @@
+"""The largest eigenvalues with their vectors, none missed: thick-restart Lanczos and a check."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+
+from landscape import parameters
+from landscape.curvature import panel
+from landscape.curvature.lanczos import Recurrence
+from landscape.errors import RequestError
+from landscape.journal import Journal
+from landscape.objective import Objective
+from landscape.parameters import Tree
+
+
+@dataclass(frozen=True)
+class Eigenpairs:
+    """The k largest (algebraic) eigenvalues, descending, with their eigenvectors.
+
+    Attributes
+    ----------
+    values
+        (k,) Rayleigh-Ritz values; the i-th is at most the i-th eigenvalue.
+    residuals
+        (k,) ``||H u - value u||``, each from a product of its own.
+    upper
+        (k,) The i-th eigenvalue lies between ``values[i]`` and ``upper[i]`` with probability
+        ``confidence``.
+    confidence
+        Probability that all upper bounds hold; they say that no eigenvalue was missed.
+    vectors
+        A panel: a tree shaped like the parameters with a leading axis of k, orthonormal.
+    products
+        Products spent, the check and the residuals included.
+    converged
+        Residuals within the tolerance, and nothing missed above the smallest value, up to
+        ``width`` times the largest magnitude.
+    """
+
+    values: np.ndarray
+    residuals: np.ndarray
+    upper: np.ndarray
+    confidence: float
+    vectors: panel.Panel
+    products: int
+    converged: bool
+
+
+def eigenpairs(
+    objective: Objective,
+    k: int,
+    *,
+    tolerance: float = 1e-3,
+    width: float = 0.01,
+    confidence: float = 0.999,
+    memory: int | None = None,
+    limit: int = 1000,
+    seed: int = 0,
+    progress: Callable[[], object] | None = None,
+    journal: Journal | None = None,
+) -> Eigenpairs:
+    """The k largest eigenvalues and their eigenvectors.
+
+    A Lanczos basis with full reorthogonalisation is restarted with its best Ritz vectors whenever
+    it is full. A single start sees one vector of a multiple eigenvalue, so afterwards a second,
+    random start on the complement of what was found either bounds everything that is left, or
+    shows what was missed, which is then added.
+
+    Parameters
+    ----------
+    objective
+        The objective, or anything with ``params`` and a symmetric ``product(vector)``.
+    k
+        Number of eigenpairs.
+    tolerance
+        Largest residual, relative to the largest magnitude found.
+    width
+        How far above the smallest value the bound on the rest may lie, relative likewise.
+    confidence
+        Probability that no eigenvalue was missed.
+    memory
+        Vectors kept, ``2 k + 10`` if not given (at least ``k + 3``).
+    limit
+        Largest number of products.
+    seed
+        Decides the start vectors.
+    progress
+        Called after each product.
+    journal
+        Where interim states are kept; a run that finds one there goes on from it.
+
+    Raises
+    ------
+    RequestError
+        For a k, memory, tolerance, width or confidence out of range.
+
+    References
+    ----------
+    Wu and Simon, Thick-restart Lanczos method for large symmetric eigenvalue problems, SIAM J.
+    Matrix Anal. 22 (2000); for the bounds see :class:`landscape.curvature.lanczos.Tridiagonal`.
+    """
+    size = parameters.size(objective.params)
+    if not 1 <= k <= size:
+        raise RequestError(f"top: {k} eigenvalues asked for, the matrix has {size}")
+    memory = min(size, 2 * k + 10 if memory is None else memory)
+    if memory < min(size, k + 3):
+        raise RequestError(f"memory: {memory} vectors are too few; use k + 3 = {k + 3} or more")
+    for name, value in {"tolerance": tolerance, "width": width, "confidence": confidence}.items():
+        if not 0 < value < 1:
+            raise RequestError(f"{name}: {value} is not between 0 and 1")
+    journal = journal or Journal()
+    run = _Run(objective, k, tolerance, memory, limit, seed, progress, journal)
+    run.fill()
+    rest, complete = run.check(width, 1 - confidence)
+    found = run.residuals()
+    upper = np.maximum(found.values, rest) + np.linalg.norm(found.residuals) + run.slack
+    journal.discard()
+    return dataclasses.replace(
+        found,
+        upper=upper,
+        confidence=confidence,
+        converged=bool(complete and (found.residuals <= 2 * tolerance * run.scale).all()),
+    )
+
+
+class _Run:
+    """The basis V (``memory`` rows, the unused ones zero) and its projection T = V'HV.
+
+    The products of the first ``known`` rows are known; ``pending`` is the next vector.
+    """
+
+    def __init__(self, objective, k, tolerance, memory, limit, seed, progress, journal):
+        self.objective, self.k, self.tolerance, self.memory = objective, k, tolerance, memory
+        self.limit, self.seed, self.progress, self.journal = limit, seed, progress, journal
+        like = objective.params
+        self.epsilon = max(float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(like))
+        self.size = parameters.size(like)
+        self.products = self.starts = self.generation = self.rounds = 0
+        self.projection, self.known = np.zeros((memory, memory)), 0
+        self.converged = False
+        self.basis = panel.zeros(like, memory)
+        self.pending: Tree | None = None
+        kept = journal.load()
+        if kept is None:
+            self.pending = self._start()
+        else:
+            self._resume(kept)
+
+    @property
+    def scale(self) -> float:
+        return float(np.max(np.abs(self._ritz()[0])))
+
+    @property
+    def slack(self) -> float:
+        """Allowance for rounding, as for the bounds of a recurrence."""
+        noise = getattr(self.objective, "noise", 0.0)
+        return 10 * max(self.epsilon * self.scale, noise)
+
+    def product(self, vector: Tree) -> Tree:
+        image = self.objective.product(vector)
+        self.products += 1
+        if self.progress is not None:
+            self.progress()
+        return image
+
+    # --- the thick-restart iteration --------------------------------------------------------------
+
+    def fill(self) -> None:
+        """Iterate until the k largest Ritz pairs have converged."""
+        while not self.converged and self.products < self.limit:
+            self.basis = panel.put(self.basis, self.known, self.pending)
+            image = self.product(self.pending)
+            self.pending, column, coupling = panel.orthogonalise(self.basis, image)
+            coupling = float(coupling)
+            if not np.isfinite(coupling):
+                raise RequestError(
+                    f"product: Hessian-vector product {self.products} is not finite; "
+                    "is the loss twice differentiable at these parameters?"
+                )
+            self.known += 1
+            column = np.asarray(column, np.float64)[: self.known]
+            self.projection[: self.known, self.known - 1] = column
+            self.projection[self.known - 1, : self.known] = column
+            if coupling <= 4 * self.slack / 10:  # an invariant space: look outside of it
+                coupling = 0.0
+                if self.known < self.size:
+                    self.pending = self._start()
+            _, vectors = self._ritz()
+            residuals = coupling * np.abs(vectors[-1, : self.k])
+            enough = self.known >= self.k and residuals.max() <= self.tolerance * self.scale
+            self.converged = bool(enough) or self.known == self.size
+            if self.known == self.memory and not self.converged:
+                # Keep the best Ritz vectors; the pending vector couples to all of them.
+                self._truncate(self.k + (self.memory - self.k) // 3)
+            self._keep()
+
+    def _ritz(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ritz values, descending, and their coordinates in the basis."""
+        values, vectors = scipy.linalg.eigh(self.projection[: self.known, : self.known])
+        return values[::-1], vectors[:, ::-1]
+
+    def _truncate(self, count: int) -> None:
+        """Make the best Ritz vectors the basis."""
+        values, vectors = self._ritz()
+        weights = np.zeros((self.memory, self.memory))
+        weights[: self.known, :count] = vectors[:, :count]
+        self.basis = panel.combine(self.basis, weights)
+        self.projection = np.zeros((self.memory, self.memory))
+        np.fill_diagonal(self.projection[:count, :count], values[:count])
+        self.known = count
+        self.generation += 1
+
+    def _start(self) -> Tree:
+        """A random vector orthogonal to the basis."""
+        key = jax.random.fold_in(jax.random.key(self.seed), self.starts)
+        self.starts += 1
+        vector = parameters.gaussian(key, self.objective.params, unit=True)
+        return panel.orthogonalise(self.basis, vector)[0]
+
+    # --- was anything missed? ---------------------------------------------------------------------
+
+    def check(self, width: float, failure: float) -> tuple[float, bool]:
+        """An upper bound on every eigenvalue that was not found, and whether it is low enough.
+
+        Every round is a statement of its own; the i-th may fail with ``failure / 2^(i+1)``.
+        """
+        if self.known < self.k:
+            return np.inf, False
+        if self.known == self.size:
+            return -np.inf, True
+        self._truncate(self.k)
+        bottom = min(0.0, float(self._ritz()[0][-1]))
+        journal = self.journal.part("check")
+        while True:
+            values, _ = self._ritz()
+            enough = float(values[-1]) + width * self.scale
+            key = jax.random.fold_in(jax.random.key(self.seed), 2**20 + self.rounds)
+            recurrence = Recurrence(self.objective, key)
+            seen = recurrence.coefficients
+            ceiling, missed = np.inf, False
+            if (kept := journal.load()) is not None and kept["rounds"] == self.rounds:
+                seen.alpha, seen.beta = kept["alpha"], kept["beta"]
+                recurrence.resume(functools.partial(journal.vector, like=self.objective.params))
+                self.products, ceiling, missed = kept["products"], kept["ceiling"], kept["missed"]
+            while self.products < self.limit:
+                recurrence.advance(self._outside(recurrence.vector, bottom))
+                ceiling = min(ceiling, seen.ceiling(failure / 2 ** (self.rounds + 1)) + self.slack)
+                ritz, residuals = seen.ritz()
+                # What lies above the smallest value by more than its own error was missed.
+                above = ritz[-1] > values[-1] + 2 * self.tolerance * self.scale
+                missed = missed or bool(above)
+                if not missed and ceiling <= enough:
+                    return ceiling, True
+                if missed and residuals[-1] <= self.tolerance * self.scale:
+                    break
+                if seen.exhausted:
+                    break
+                coefficients, vectors = recurrence.state()
+                progress = {
+                    "rounds": self.rounds,
+                    "products": self.products,
+                    "ceiling": ceiling,
+                    "missed": missed,
+                }
+                journal.save({**coefficients, **progress}, vectors.keys(), vectors.__getitem__)
+            else:
+                return ceiling, False
+            if not missed:
+                return ceiling, False
+            self._insert(key, seen, bottom)
+            self.rounds += 1
+            self._keep()
+
+    def _outside(self, vector: Tree, bottom: float) -> Tree:
+        """Product with the matrix whose found eigenvalues are moved to ``bottom``."""
+        outside, inside = panel.split(self.basis, vector)
+        image, _ = panel.split(self.basis, self.product(outside))
+        return parameters.add_scaled(image, bottom, inside)
+
+    def _insert(self, key: jax.Array, seen, bottom: float) -> None:
+        """Repeat the check's recurrence for its largest Ritz vector; Rayleigh-Ritz with it."""
+        _, coordinates = scipy.linalg.eigh_tridiagonal(seen.alpha, seen.beta[:-1])
+        again = Recurrence(self.objective, key)
+        vector = None
+        for step, weight in enumerate(coordinates[:, -1]):
+            part = parameters.scaled(again.vector, float(weight))
+            vector = part if vector is None else parameters.add_scaled(vector, 1.0, part)
+            if step + 1 < seen.products:
+                again.advance(self._outside(again.vector, bottom))
+        vector, _, _ = panel.orthogonalise(self.basis, vector)
+        self.basis = panel.put(self.basis, self.known, vector)
+        column = np.asarray(panel.coefficients(self.basis, self.product(vector)), np.float64)
+        self.known += 1
+        self.projection[: self.known, self.known - 1] = column[: self.known]
+        self.projection[self.known - 1, : self.known] = column[: self.known]
+        self._truncate(self.k)
+
+    # --- the outcome ------------------------------------------------------------------------------
+
+    def residuals(self) -> Eigenpairs:
+        """Rayleigh-Ritz in the final basis with a product of every vector."""
+        count = min(self.k, self.known)
+        self._truncate(count)
+        vectors = jax.tree.map(lambda leaf: leaf[:count], self.basis)
+        values, residuals = [], []
+        for i in range(count):
+            vector = panel.take(vectors, i)
+            value, residual = _rayleigh(vector, self.product(vector))
+            values.append(float(value))
+            residuals.append(float(residual))
+        order = np.argsort(values)[::-1]
+        vectors = jax.tree.map(lambda leaf: leaf[order], vectors)
+        return Eigenpairs(
+            values=np.array(values)[order],
+            residuals=np.array(residuals)[order],
+            upper=np.full(count, np.inf),
+            confidence=0.0,
+            vectors=vectors,
+            products=self.products,
+            converged=False,
+        )
+
+    # --- kept and continued -----------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        rows = [f"{self.generation}-{row}" for row in range(self.known)]
+        pending = f"{self.generation}-{self.known}"  # where it will be put
+
+        def vector(name: str) -> Tree:
+            row = int(name.rpartition("-")[2])
+            return self.pending if row == self.known else panel.take(self.basis, row)
+
+        self.journal.save(
+            {
+                "projection": self.projection[: self.known, : self.known].tolist(),
+                "converged": self.converged,
+                "generation": self.generation,
+                "products": self.products,
+                "starts": self.starts,
+                "rounds": self.rounds,
+            },
+            [*rows, pending],
+            vector,
+        )
+
+    def _resume(self, kept: dict) -> None:
+        projection = np.array(kept["projection"])
+        self.known = len(projection)
+        self.projection[: self.known, : self.known] = projection
+        for name in ("converged", "generation", "products", "starts", "rounds"):
+            setattr(self, name, kept[name])
+        like = self.objective.params
+        for row in range(self.known):
+            vector = self.journal.vector(f"{self.generation}-{row}", like)
+            self.basis = panel.put(self.basis, row, vector)
+        self.pending = self.journal.vector(f"{self.generation}-{self.known}", like)
+
+
+@jax.jit
+def _rayleigh(vector: Tree, image: Tree) -> tuple[jax.Array, jax.Array]:
+    value = parameters.dot(vector, image)
+    return value, parameters.norm(parameters.add_scaled(image, -value, vector))

@@ -1,0 +1,80 @@
+"""The Fisher matrix with targets drawn from the model's own distribution."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from landscape.errors import RequestError
+from landscape.objective import Composite, Objective
+
+
+def fisher(objective: Objective, *, samples: int = 1, seed: int = 0) -> Objective:
+    """The objective whose product multiplies with a Monte Carlo estimate of the Fisher matrix.
+
+    Targets are drawn once per example and sample and stay fixed, so the matrix is the same in every
+    product; it is the mean outer product of the gradients at these targets, symmetric and positive
+    semi-definite, plus the L2 term. For softmax cross-entropy its expectation is the Gauss-Newton
+    matrix.
+
+    Parameters
+    ----------
+    objective
+        Its loss must be a :class:`landscape.Composite` with ``sample``.
+    samples
+        Draws per example; products cost as many times more.
+    seed
+        Decides the draws.
+
+    Raises
+    ------
+    RequestError
+        If the loss is no Composite or has no ``sample``, or ``samples`` is below 1.
+
+    References
+    ----------
+    Kunstner, Balles, Hennig, Limitations of the empirical Fisher approximation,
+    arXiv:1905.12558.
+    """
+    if objective.composite.sample is None:
+        raise RequestError(
+            "loss: the Fisher matrix needs Composite(..., sample=...) to draw targets"
+        )
+    if samples < 1:
+        raise RequestError(f"samples: {samples} is below 1")
+    draws = _Draws(objective, samples, seed)
+    return objective.with_batches(draws).with_curvature("empirical_fisher")
+
+
+class _Draws:
+    """The objective's batches with drawn targets, once per sample; the same on every pass."""
+
+    def __init__(self, objective: Objective, samples: int, seed: int):
+        self._composite: Composite = objective.composite
+        self._params = jax.device_get(objective.params)
+        self._batches = objective.batches
+        self._samples, self._seed = samples, seed
+
+    def __iter__(self) -> Iterator[Any]:
+        key = jax.random.key(self._seed)
+        for sample in range(self._samples):
+            first = 0
+            for batch in self._batches:
+                count = np.shape(jax.tree.leaves(batch)[0])[0]
+                numbers = np.arange(first, first + count, dtype=np.uint32)
+                yield self._draw(jax.random.fold_in(key, sample), self._params, numbers, batch)
+                first += count
+
+    def _draw(self, key, params, numbers, batch):
+        drawn = _drawn(self._composite, key, params, numbers, batch)
+        return jax.tree.map(np.asarray, drawn)
+
+
+def _drawn(composite: Composite, key, params, numbers, batch):
+    # A key per example: the draws depend neither on the batches nor on the devices.
+    keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
+    return jax.vmap(composite.sample)(keys, composite.outputs(params, batch), batch)
+
+
+_drawn = jax.jit(_drawn, static_argnums=0)

@@ -1,0 +1,266 @@
+"""Trace and Frobenius norm from random probes: whole, and for every block from the same products.
+
+For neural-network Hessians, whose bulk is flat, sketching methods need about a hundred products
+before they beat plain probes, so those are the default.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from landscape import parameters
+from landscape.curvature import panel
+from landscape.curvature.estimate import Estimate
+from landscape.errors import RequestError
+from landscape.journal import Journal
+from landscape.objective import Objective
+from landscape.parameters import Tree
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What random probes say about a matrix.
+
+    Attributes
+    ----------
+    trace
+        Trace with standard error.
+    frobenius
+        Frobenius norm with standard error; None where the probes do not give it.
+    products
+        Products spent.
+    names
+        Leaf names (leaves,).
+    samples
+        (probes, leaves): what each leaf contributed to each sample; empty where the probes were
+        deflated.
+    """
+
+    trace: Estimate
+    frobenius: Estimate | None
+    products: int
+    names: tuple[str, ...] = ()
+    samples: np.ndarray | None = None
+
+    def blocks(self, blocks: Mapping[str, Sequence[str]]) -> dict[str, Estimate]:
+        """Traces of sub-diagonal blocks ``{block: [leaf names]}``, at no further cost.
+
+        With independent signs ``v_b (H v)_b`` is an unbiased sample of ``tr H_bb`` for every block
+        at once.
+
+        Raises
+        ------
+        RequestError
+            If the probes were deflated.
+        """
+        if self.samples is None:
+            raise RequestError("deflate: deflated probes give no block traces; leave it out")
+        place = {name: i for i, name in enumerate(self.names)}
+        return {
+            block: Estimate.of(self.samples[:, [place[name] for name in names]].sum(axis=1))
+            for block, names in blocks.items()
+        }
+
+
+def trace(
+    objective: Objective,
+    *,
+    probes: int = 30,
+    relative_error: float | None = None,
+    deflate: panel.Panel | None = None,
+    seed: int = 0,
+    progress: Callable[[], object] | None = None,
+    journal: Journal | None = None,
+) -> Trace:
+    """Trace and Frobenius norm by random signs, one product each.
+
+    Parameters
+    ----------
+    objective
+        The objective, or anything with ``params`` and a symmetric ``product(vector)``.
+    probes
+        Number of products; the most if ``relative_error`` is given.
+    relative_error
+        Stop when the standard error is below this times the estimate, after eight probes or more.
+    deflate
+        Orthonormal vectors (:attr:`Eigenpairs.vectors`) whose part of the trace is taken exactly,
+        at one product each; the probes then see only the rest, whose spread is smaller.
+    seed, progress, journal
+        As for :func:`landscape.extremes`.
+
+    Raises
+    ------
+    RequestError
+        If ``probes`` is below 1.
+
+    References
+    ----------
+    Hutchinson, A stochastic estimator of the trace, Commun. Stat. Simul. Comput. 19 (1990);
+    deflation: Gambhir, Stathopoulos, Orginos, SIAM J. Sci. Comput. 39 (2017).
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from landscape import Objective
+    >>> def loss(w, batch):
+    ...     return 0.5 * jnp.sum(jnp.array([3.0, 1.0, 6.0]) * w**2) * batch
+    >>> trace(Objective(loss, jnp.ones(3), [jnp.ones(2)]), probes=2).trace.estimate
+    10.0
+    """
+    if probes < 1:
+        raise RequestError(f"probes: {probes} is below 1; 30 give some per cent")
+    journal = journal or Journal()
+    like, count = objective.params, 0
+    exact = 0.0
+    if deflate is not None:
+        exact, count = _trace_inside(objective, deflate, progress)
+    kept = journal.load() or {"samples": [], "squares": []}
+    samples, squares = kept["samples"], kept["squares"]
+    while len(samples) < probes and not _enough(samples, exact, relative_error):
+        key = jax.random.fold_in(jax.random.key(seed), len(samples))
+        vector = parameters.signs(key, like)
+        if deflate is not None:
+            vector, _ = panel.split(deflate, vector)
+        parts, square = _sample(vector, objective.product(vector))
+        samples.append(np.asarray(parts, np.float64).tolist())
+        squares.append(float(square))
+        journal.save({"samples": samples, "squares": squares})
+        if progress is not None:
+            progress()
+    journal.discard()
+    found = np.array(samples)
+    whole = Estimate.of(found.sum(axis=1) + exact)
+    if deflate is not None:
+        return Trace(whole, None, count + len(found))
+    return Trace(
+        whole,
+        Estimate.of(np.array(squares)).root(),
+        len(found),
+        tuple(parameters.leaf_names(like)),
+        found,
+    )
+
+
+def _enough(samples: list, exact: float, relative_error: float | None) -> bool:
+    if relative_error is None or len(samples) < 8:
+        return False
+    so_far = Estimate.of(np.array(samples).sum(axis=1) + exact)
+    return so_far.standard_error <= relative_error * abs(so_far.estimate)
+
+
+@jax.jit
+def _sample(vector: Tree, image: Tree) -> tuple[jax.Array, jax.Array]:
+    """What each leaf contributes to ``v'Av`` (leaves,), and ``|Av|^2``."""
+    parts = [
+        parameters.dot(v, h)
+        for v, h in zip(jax.tree.leaves(vector), jax.tree.leaves(image), strict=True)
+    ]
+    return jnp.stack(parts), parameters.dot(image, image)
+
+
+def _trace_inside(objective, basis: panel.Panel, progress) -> tuple[float, int]:
+    """``tr Q'AQ``, and the products it took."""
+    total, count = 0.0, jax.tree.leaves(basis)[0].shape[0]
+    for i in range(count):
+        vector = panel.take(basis, i)
+        total += float(parameters.dot(vector, objective.product(vector)))
+        if progress is not None:
+            progress()
+    return total, count
+
+
+def hutch_plus_plus(
+    objective: Objective,
+    *,
+    products: int = 60,
+    seed: int = 0,
+    progress: Callable[[], object] | None = None,
+) -> Trace:
+    """Trace from a third of the products spent on a range, a third inside it, a third outside.
+
+    Pays for matrices whose spectrum falls off fast (Gauss-Newton matrices of few classes); keeps
+    ``products / 3`` vectors.
+
+    Raises
+    ------
+    RequestError
+        If ``products`` is below 6.
+
+    References
+    ----------
+    Meyer, Musco, Musco, Woodruff, Hutch++: optimal stochastic trace estimation, SOSA 2021.
+    """
+    _check_products(products, 6)
+    third = min(products // 3, parameters.size(objective.params))
+    basis, _ = panel.orthonormalise(_images(objective, _probes(objective, seed, third), progress))
+    found = trace(
+        objective, probes=products - 2 * third, deflate=basis, seed=seed + 1, progress=progress
+    )
+    return Trace(found.trace, None, third + found.products)
+
+
+def xtrace(
+    objective: Objective,
+    *,
+    products: int = 60,
+    seed: int = 0,
+    progress: Callable[[], object] | None = None,
+) -> Trace:
+    """Trace by leave-one-out estimates: every probe is at once part of the range and a sample.
+
+    Keeps ``products`` vectors. The samples share most of their range, so the standard error is
+    right only while that is a small part of the space (0.75 of the true one at half of it).
+
+    Raises
+    ------
+    RequestError
+        If ``products`` is below 4.
+
+    References
+    ----------
+    Epperly, Tropp, Webber, XTrace: making the most of every sample in stochastic trace
+    estimation, SIAM J. Matrix Anal. Appl. 45 (2024).
+    """
+    _check_products(products, 4)
+    size = parameters.size(objective.params)
+    count = min(products // 2, size)
+    probes = _probes(objective, seed, count)
+    basis, triangle = panel.orthonormalise(_images(objective, probes, progress))
+    inside = panel.gram(basis, _images(objective, basis, progress))
+    kept = np.diag(triangle) > 0
+    if not kept.all() or count == size:  # the range holds the whole matrix
+        return Trace(Estimate(float(np.trace(inside)), 0.0, count), None, 2 * count)
+    weights = panel.gram(basis, probes)  # Q'W; the directions of Gaussian probes are isotropic
+    lengths = np.diag(panel.gram(probes, probes))
+    # s_i: the direction within Q that only the i-th probe's image reaches.
+    directions = np.linalg.inv(triangle).T
+    directions = directions / np.linalg.norm(directions, axis=0)
+    samples = []
+    for w, r, s, square in zip(weights.T, triangle.T, directions.T, lengths, strict=True):
+        inner = w - s * (s @ w)  # the probe's part in the range of all the others
+        outside = w @ r - 2 * inner @ r + inner @ inside @ inner
+        scale = (size - count + 1) / (square - inner @ inner)
+        samples.append(np.trace(inside) - s @ inside @ s + scale * outside)
+    return Trace(Estimate.of(np.array(samples)), None, 2 * count)
+
+
+def _check_products(products: int, least: int) -> None:
+    if products < least:
+        raise RequestError(f"products: {products} is below {least}")
+
+
+def _probes(objective, seed: int, count: int) -> panel.Panel:
+    keys = (jax.random.fold_in(jax.random.key(seed), i) for i in range(count))
+    return panel.stack([parameters.gaussian(key, objective.params) for key in keys])
+
+
+def _images(objective, vectors: panel.Panel, progress) -> panel.Panel:
+    images = []
+    for i in range(jax.tree.leaves(vectors)[0].shape[0]):
+        images.append(objective.product(panel.take(vectors, i)))
+        if progress is not None:
+            progress()
+    return panel.stack(images)
