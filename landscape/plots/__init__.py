@@ -7,20 +7,28 @@ or touches matplotlib's global state.
 
 from landscape.plots.blocks import Sharpness, compare_blocks, plot_blocks
 from landscape.plots.compare import compare
+from landscape.plots.convergence import Convergence, Scan, plot_convergence, plot_scan
 from landscape.plots.neurons import Activity, compare_neurons, plot_neurons
+from landscape.plots.spectrum import Spectrum, plot_spectrum
 from landscape.plots.surface import plot_contour, plot_surface
 from landscape.plots.training import compare_training, plot_curve
 
 __all__ = [
     "Activity",
+    "Convergence",
+    "Scan",
     "Sharpness",
+    "Spectrum",
     "compare",
     "compare_blocks",
     "compare_neurons",
     "compare_training",
     "plot_blocks",
     "plot_contour",
+    "plot_convergence",
     "plot_curve",
     "plot_neurons",
+    "plot_scan",
+    "plot_spectrum",
     "plot_surface",
 ]

@@ -1,0 +1,212 @@
+"""How far λmax can be trusted: its bounds against products, its value against the data."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from landscape.plots import style
+
+APART = 5.0  # values this many times apart need a logarithmic ordinate
+SIDESTEP = 1.05  # from run to run along the examples, so that error bars do not hide each other
+
+Run = TypeVar("Run", "Convergence", "Scan")
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """λmax of one network after each of k Hessian-vector products, all of shape (k,).
+
+    ``products`` counts them, ``estimate`` lies between the bounds ``lower`` and ``upper``, which
+    may be infinite; NaN where nothing was measured.
+    """
+
+    products: np.ndarray
+    estimate: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+
+@dataclass(frozen=True)
+class Scan:
+    """λmax of one network measured on more and more examples, all arrays of shape (k,).
+
+    Attributes
+    ----------
+    examples
+        How many it was measured on, ascending.
+    estimate, lower, upper
+        λmax of the Hessian on those examples and its bounds.
+    held_out, held_out_error
+        Rayleigh quotient of the same eigenvector on other examples and its standard error; NaN
+        where not measured.
+    """
+
+    examples: np.ndarray
+    estimate: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    held_out: np.ndarray
+    held_out_error: np.ndarray
+
+
+def plot_convergence(
+    runs: Mapping[str, Convergence],
+    *,
+    ax: Axes | None = None,
+    title: str | None = None,
+    width: float | None = None,
+) -> Axes:
+    """λmax against Hessian-vector products, a line in the band between its bounds per run.
+
+    The last estimate has a marker. The first bounds are far away or infinite: the ordinate ends at
+    twice the largest last estimate, and bands go out of the picture there. Where last estimates
+    lie five-fold apart or more it is logarithmic and ends a power of ten outside of them.
+
+    With ``width``, the relative width that was asked for, a stripe spans the last estimate times
+    1 ± ``width``: an interval that narrow around the estimate does not stand out of it.
+    """
+    ax = style.dressed(ax)
+    looks = style.looks(runs)
+    known = _measured(runs)
+    if not known:
+        style.unavailable(ax, "not measured")
+    else:
+        low, high = _ends(known)
+        if _far_apart(run.estimate[-1] for run in known.values()):
+            _logarithmic(ax, "y", low, high)
+        for label, run in known.items():
+            look = looks[label]
+            # a bound holds for its product alone: no slope may lead down from one far away
+            ax.fill_between(run.products, np.maximum(run.lower, low), np.minimum(run.upper, high),
+                            step="mid", color=look.hue, alpha=0.2, linewidth=0)  # fmt: skip
+            steps = {"drawstyle": "steps-mid", "color": look.hue, "linestyle": look.dash}
+            ax.plot(run.products, run.estimate, **steps, linewidth=1.1, marker=look.marker,
+                    markevery=[-1], markersize=3.2, markeredgewidth=0.8,
+                    markerfacecolor="white" if look.sam else look.hue, label=label)  # fmt: skip
+            ax.plot(run.products, run.upper, **steps, linewidth=0.6)
+            if width is not None:
+                last = run.estimate[-1]
+                ax.axhspan(last * (1 - width), last * (1 + width), color=look.hue, alpha=0.3,
+                           linewidth=0)  # fmt: skip
+        ax.set_xlim(0.5, max(run.products[-1] for run in known.values()) + 0.5)
+        ax.set_ylim(low, high)
+        if width is not None:
+            style.note_below(ax, f"stripe: ±{100 * width:g} % of the last estimate", 26)
+    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    ax.set_xlabel("Hessian-vector products", fontsize=style.SMALL)
+    ax.set_ylabel("λmax", fontsize=style.SMALL)
+    style.titled(ax, title)
+    return ax
+
+
+def plot_scan(
+    runs: Mapping[str, Scan], *, ax: Axes | None = None, title: str | None = None
+) -> Axes:
+    """λmax against the number of examples it was measured on, with its interval as error bar.
+
+    λmax of few examples is too large, since its eigenvector is fitted to them. Open markers are
+    the Rayleigh quotients of the same eigenvectors on held-out examples, too small on average,
+    with their standard errors. Runs stand a little beside each other. The ordinate is logarithmic
+    where values on the most examples lie five-fold apart or more; the text below counts the
+    held-out values that have no place there.
+    """
+    ax = style.dressed(ax)
+    looks = style.looks(runs)
+    known = _measured(runs)
+    if not known:
+        style.unavailable(ax, "not measured")
+    else:
+        log = _far_apart(run.estimate[-1] for run in known.values())
+        low, high = _scan_ends(known, log=log)
+        for place, (label, run) in enumerate(known.items()):
+            look = looks[label]
+            x = run.examples * SIDESTEP ** (place - (len(known) - 1) / 2)
+            shared = {"color": look.hue, "linestyle": look.dash, "marker": look.marker,
+                      "markersize": 3.2, "markeredgewidth": 0.8, "elinewidth": 0.7,
+                      "capsize": 1.5}  # fmt: skip
+            reach = np.nan_to_num([run.estimate - run.lower, run.upper - run.estimate])
+            ax.errorbar(x, run.estimate, np.clip(reach, 0, 10 * (high - low)), **shared,
+                        linewidth=1.1, markerfacecolor=look.fill, label=label)  # fmt: skip
+            there = run.held_out > 0 if log else np.isfinite(run.held_out)
+            if there.any():
+                ax.errorbar(x[there], run.held_out[there],
+                            np.nan_to_num(run.held_out_error[there]), **shared, linewidth=0.6,
+                            markerfacecolor="white")  # fmt: skip
+        if log:
+            _logarithmic(ax, "y", low, high)
+        ax.set_ylim(low, high)
+        counts = np.concatenate([run.examples for run in known.values()])
+        _logarithmic(ax, "x", counts.min(), counts.max())
+        style.note_below(ax, _held_out_remark(known, log=log), 26)
+    ax.set_xlabel("examples", fontsize=style.SMALL)
+    ax.set_ylabel("λmax", fontsize=style.SMALL)
+    style.titled(ax, title)
+    return ax
+
+
+def _measured(runs: Mapping[str, Run]) -> dict[str, Run]:
+    """The runs without points that have no estimate; none without any."""
+    found = {}
+    for label, run in runs.items():
+        there = np.isfinite(run.estimate)
+        if there.any():
+            columns = {name: np.asarray(column)[there] for name, column in vars(run).items()}
+            found[label] = type(run)(**columns)
+    return found
+
+
+def _far_apart(values: Iterable[float]) -> bool:
+    """Whether values differ too much for a linear axis and can stand on a logarithmic one."""
+    values = list(values)
+    return min(values) > 0 and max(values) >= APART * min(values)
+
+
+def _logarithmic(ax: Axes, which: str, low: float, high: float) -> None:
+    """A logarithmic axis with labels 1, 10, 100, or some in between where it spans little."""
+    axis = {"x": ax.xaxis, "y": ax.yaxis}[which]
+    ax.set(**{f"{which}scale": "log"})
+    between = (1.0, 2.0, 5.0) if high < 10 * low else (1.0, 3.0) if high < 100 * low else (1.0,)
+    axis.set_major_locator(LogLocator(subs=between))
+    axis.set_major_formatter(style.plain)
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _ends(runs: Mapping[str, Convergence]) -> tuple[float, float]:
+    """The ends of the ordinate, as :func:`plot_convergence` says."""
+    last = [run.estimate[-1] for run in runs.values()]
+    if _far_apart(last):
+        return min(last) / 10, max(last) * 10
+    reach = max(map(abs, last)) or 1.0
+    lowest = min(run.estimate.min() for run in runs.values())
+    return max(min(0.0, 1.1 * lowest), min(0.0, *last) - reach), max(last) + reach
+
+
+def _scan_ends(runs: Mapping[str, Scan], *, log: bool) -> tuple[float, float]:
+    """Room for everything but bounds further from the estimate than its own size."""
+    values = []
+    for run in runs.values():
+        size = np.abs(run.estimate)
+        values += [run.estimate, np.maximum(run.lower, run.estimate - size),
+                   np.minimum(run.upper, run.estimate + size), run.held_out,
+                   run.held_out + run.held_out_error]  # fmt: skip
+        if not log:
+            values.append(run.held_out - run.held_out_error)
+    values = np.concatenate(values)
+    if log:
+        values = values[values > 0]
+        return values.min() / 1.5, values.max() * 1.5
+    return min(0.0, 1.1 * np.nanmin(values)), max(0.0, 1.1 * np.nanmax(values)) or 1.0
+
+
+def _held_out_remark(runs: Mapping[str, Scan], *, log: bool) -> str:
+    """What the open markers are, and which are missing."""
+    values = np.concatenate([run.held_out for run in runs.values()])
+    if not np.isfinite(values).any():
+        return ""
+    text = "open markers: Rayleigh quotient on\nheld-out examples with its standard error"
+    hidden = np.sum(values <= 0) if log else 0
+    return f"{text}\n({hidden} not positive, hence not shown)" if hidden else text
