@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from landscape.errors import RequestError
+from landscape.errors import OutOfMemory, RequestError
 
 DATA_AXIS = "data"
 
@@ -123,15 +123,16 @@ def compile_within_memory(program: Any, *args: Any, what: str, examples: int) ->
 
     Raises
     ------
-    RequestError
+    OutOfMemory
         If the program needs more than the device has free, with a batch size that would fit.
     """
     compiled = program.lower(*args).compile()
     needed, free = required_memory(compiled), available_memory()
     if needed is not None and free is not None and needed > free:
         fitting = max(1, int(examples * free / needed / 2))
-        raise RequestError(
-            f"batch: the {what} of {examples} examples at a time needs {needed / 2**30:.1f} GiB, "
-            f"{free / 2**30:.1f} GiB are free; use --batch {fitting} or less"
+        needs, has = f"{needed / 2**30:.1f} GiB", f"{free / 2**30:.1f} GiB"
+        raise OutOfMemory(
+            f"batch_size: the {what} of {examples} examples at a time needs {needs}, {has} are "
+            f"free; use --batch-size {fitting} or less"
         )
     return compiled

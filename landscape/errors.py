@@ -7,3 +7,7 @@ class RequestError(ValueError):
     The command line prints the message and exits with status 2; library callers see a
     ``ValueError``.
     """
+
+
+class OutOfMemory(RequestError):
+    """The request needs more memory than there is."""

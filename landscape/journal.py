@@ -41,6 +41,18 @@ class Journal:
         self._cost = 0.0
         self._saved = -np.inf
 
+    @classmethod
+    def of_request(cls, folder: str | os.PathLike, request: Any) -> "Journal":
+        """The journal of a request (JSON-able); what another one left in the folder is dropped."""
+        journal, digest = cls(folder), json.dumps(request, sort_keys=True)
+        note = Path(folder) / "request.json"
+        if not note.exists() or note.read_text() != digest:
+            journal.discard()
+            if not jax.process_index():
+                note.parent.mkdir(parents=True)
+                note.write_text(digest)
+        return journal
+
     def part(self, name: str) -> "Journal":
         """The journal of a part of the computation, in a folder below."""
         return Journal(self._folder and self._folder / name)

@@ -233,6 +233,15 @@ class Objective:
         other.l2 = float(l2)
         return other
 
+    def with_second_derivative(
+        self, second_derivative: Literal["exact", "central_differences"]
+    ) -> "Objective":
+        """The same objective with products by the other way; see the parameter."""
+        other = copy.copy(self)
+        other._second_derivative = second_derivative
+        other._differences = None
+        return other
+
     def with_batches(self, batches: Iterable) -> "Objective":
         """The same loss and parameters over other data."""
         other = copy.copy(self)
@@ -352,6 +361,21 @@ class Objective:
             name: parameters.add_scaled(total, self.l2, vectors[name])
             for name, total in reduced.items()
         }
+
+    def prepare(self, kind: Kind) -> None:
+        """Compile what a pass of this kind needs.
+
+        Raises
+        ------
+        OutOfMemory
+            If it does not fit.
+        """
+        self._check()
+        if kind == "product" and not self._exact:
+            kind = "gradient"
+        vector = self.params if kind in ("product", "form") else None
+        weight, first = self._scalar(1.0), next(iter(self._data))
+        self._step(kind).program(self.params, self._frozen, vector, weight, first)
 
     def quadratic_forms(self, vector: Tree) -> np.ndarray:
         """``v'A_n v`` of every example (N,), float64, in the order of the data; their mean is

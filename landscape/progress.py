@@ -4,7 +4,8 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 
-#: Called once per finished unit; ``steps=n`` for several, ``note=`` to show a value beside the bar.
+#: Called once per finished unit; ``steps=n`` for several or none, ``note=`` to show a value beside
+#: the bar.
 Advance = Callable[..., object]
 
 #: ``(description, units) -> context manager`` that yields an :data:`Advance`.
@@ -20,7 +21,7 @@ def bar(description: str, total: int) -> Iterator[Advance]:
 
         def advance(*_, steps: int = 1, note: str = "") -> None:
             if note:
-                shown.set_postfix_str(note, refresh=False)
+                shown.set_postfix_str(note, refresh=steps == 0)
             shown.update(steps)
 
         yield advance

@@ -121,12 +121,15 @@ class ResultFile:
     def __getitem__(self, name: str) -> np.ndarray:
         return self._file[name][...]
 
-    def write(self, index: int | tuple[int, ...], **values: Any) -> None:
-        """Store the values of one entry, then mark it as done."""
+    def write(self, index: Any, *, mark: Any = None, **values: Any) -> None:
+        """Store values at one index, ``...`` for whole datasets, then mark the entry as done.
+
+        ``mark`` is the entry of the mask where it is not the index.
+        """
         for name, value in values.items():
             self._file[name][index] = value
         self._file.flush()
-        self._file["done"][index] = 1
+        self._file["done"][index if mark is None else mark] = 1
         self._file.flush()
 
     def annotate(self, **attributes: Any) -> None:

@@ -27,7 +27,7 @@ def test_the_memory_of_a_program_is_known_before_it_runs(monkeypatch):
     compiled = devices.compile_within_memory(program, jnp.ones(100), what="test", examples=4)
     assert devices.required_memory(compiled) >= 100 * 100 * 4
     monkeypatch.setattr(devices, "available_memory", lambda: 50_000)
-    with pytest.raises(RequestError, match=r"test of 4 examples .* --batch 1 or less"):
+    with pytest.raises(RequestError, match=r"test of 4 examples .* --batch-size 1 or less"):
         devices.compile_within_memory(program, jnp.ones(100), what="test", examples=4)
 
 

@@ -324,7 +324,7 @@ def test_a_pass_that_cannot_fit_is_refused_before_it_runs(monkeypatch):
     objective = Objective(
         lambda w, b: b @ jnp.outer(w, w) @ w, jnp.ones(64), [np.ones((9, 64), "f")]
     )
-    with pytest.raises(RequestError, match=r"of 9 examples at a time needs .* use --batch"):
+    with pytest.raises(RequestError, match=r"of 9 examples at a time needs .* use --batch-size"):
         objective.loss()
 
 

@@ -77,7 +77,7 @@ def _run(name: str, arguments: list[str]) -> int:
         if debug:
             raise
         if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
-            return _complain("batch: out of memory; use a smaller --batch")
+            return _complain("batch_size: out of memory; use a smaller --batch-size")
         first = (str(error).splitlines() or [""])[0]
         _complain(f"defect: {type(error).__name__}: {first}; --debug shows the traceback")
         return BROKEN

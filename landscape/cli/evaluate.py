@@ -29,7 +29,7 @@ def execute(options: Options) -> common.Outcome:
         loaded.params,
         loaded.split,
         loaded.preprocessing,
-        loaded.batch,
+        loaded.batch_size,
         loss=options.loss,
     )
     data = {"split": options.split, **found}

@@ -1,20 +1,25 @@
-"""``hessian``: certified extreme eigenvalues, whole and per component, and the paper's method."""
+"""``hessian``: certified eigenvalues, whole and per block, and on request the whole spectrum."""
 
 import dataclasses
+import itertools
 import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from landscape.cli import common, subject
+from landscape.cli.hessian_outcome import END, EXTRA, outcome
+from landscape.cli.hessian_pictures import draw
+from landscape.errors import RequestError
 from landscape.progress import MakeBar
-
-_SETTINGS = ("method", "ends", "width", "confidence", "limit", "iterations", "seed")
-_EIGENVALUE = ("estimate", "lower", "upper", "residual")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Request:
-    blocks: Literal["none", "paper", "components", "layers", "tensors"] = "paper"
-    """Sub-diagonal blocks: components and whole blocks, as in the paper; layers; tensors; none."""
+    blocks: tuple[str, ...] = ("paper",)
+    """Sub-diagonal blocks: paper, components, layers, tensors, none, or NAME=REGEX ..."""
+    matrix: Literal["hessian", "gauss_newton", "fisher", "empirical_fisher"] = "hessian"
+    """The matrix; fisher draws labels from the network itself."""
     method: Literal["lanczos", "power", "both"] = "lanczos"
     """lanczos: certified bounds. power: the paper's 100 iterations, uncertified. both."""
     ends: Literal["both", "max"] = "both"
@@ -27,6 +32,26 @@ class _Request:
     """Most products per block."""
     iterations: int = 100
     """Products of the power iteration."""
+    top: int = 0
+    """Also this many of the largest eigenvalues, with residuals, none missed."""
+    trace: bool = False
+    """Also trace and Frobenius norm; traces of all blocks come with it."""
+    probes: int = 30
+    """Products spent on the trace."""
+    density: bool = False
+    """Also the spectral density and the effective dimension."""
+    starts: int = 4
+    """Random starts of the density: its error bars."""
+    steps: int = 60
+    """Products of each start: its resolution."""
+    data_error: bool = False
+    """Also how far λmax depends on the images, held-out images included (twice the products)."""
+    scan: tuple[int, ...] = ()
+    """Also λmax over this many images, for several numbers."""
+    second_derivative: Literal["exact", "central_differences"] = "exact"
+    """central_differences: for networks that can be differentiated only once."""
+    pictures: str | None = None
+    """Folder for pictures of everything that was measured."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,183 +59,344 @@ class Options(common.Common, subject.Subject, _Request):
     pass
 
 
+# What changes a stored number, beside the subject.
+_SETTINGS = (
+    "matrix", "method", "ends", "width", "confidence", "limit", "iterations", "seed", "top",
+    "trace", "probes", "density", "starts", "steps", "data_error", "scan",
+)  # fmt: skip
+
+
 def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome:
-    """Measure, block by block; blocks that the result file already holds are not repeated."""
+    """Measure what was asked for; what the result file already holds is not repeated."""
     from landscape import parameters, results
-    from landscape.curvature import check_request, extremes, power_iteration
+    from landscape.curvature import check_request
+    from landscape.journal import Journal
 
     check_request(options.width, options.confidence, options.limit)  # before a file is made
     loaded = None if options.objective else subject.load(options)
     path = subject.result_path(options, loaded, "hessian")
-    objective = subject.objective(options, loaded)
-    blocks: dict[str, list[str] | None] = {"whole": None}
-    if options.blocks != "none":
-        blocks |= parameters.blocks(objective.params, options.blocks)
-    targets = list(blocks)
+    objective = _matrix(options, subject.objective(options, loaded, products=True))
+    blocks = _blocks(options, objective.params)
     described = objective.describe()
-    norm = float(parameters.norm(objective.params))
-    fields = {
-        name: results.Field((len(targets),))
-        for end in ("lambda_max", "lambda_min")
-        for name in (f"{end}_{part}" for part in (*_EIGENVALUE, "converged"))
-    }
-    fields |= {
-        name: results.Field((len(targets),))
-        for name in ("products", "power_estimate", "power_residual")
-    }
-    # The recurrence's coefficients: every bound can be computed again from them.
-    fields |= {name: results.Field((len(targets), options.limit)) for name in ("alpha", "beta")}
     settings = {name: getattr(options, name) for name in _SETTINGS}
-    lanczos, power = options.method != "power", options.method != "lanczos"
-    make_bar = common.bars(options, make_bar)
+    request = {**settings, **described, "targets": ["whole", *blocks], "blocks": blocks}
+    plan = _Plan(options, blocks, objective)
     with (
         results.ResultFile(
             path,
             "hessian",
-            request={**settings, **described, "targets": targets},
-            fields=fields,
-            done=(len(targets),),
-            constants={
-                "targets": targets,
-                "parameters": [_part(objective, names).size for names in blocks.values()],
-            },
+            request=request,
+            fields=plan.fields(),
+            done=(len(plan.tasks),),
+            constants=plan.constants(),
             origin=results.provenance(
-                **{**settings, **described, "norm": norm, "loss": objective.loss()},
+                **settings,
+                **described,
+                norm=float(parameters.norm(objective.params)),
+                loss=objective.loss(),
                 command=common.command_line("hessian", options),
             ),
         ) as file,
-        make_bar("hessian", len(targets)) as advance,
+        common.bars(options, make_bar)("hessian", len(plan.tasks)) as advance,
     ):
-        for index, (target, names) in enumerate(blocks.items()):
-            if not file.done[index]:
-                part = _part(objective, names)
-                values: dict[str, Any] = {}
-                if lanczos:
-                    found = extremes(
-                        part,
-                        width=options.width,
-                        confidence=options.confidence,
-                        limit=options.limit,
-                        seed=options.seed,
-                        # Blocks are compared by their λmax; λmin would take three times as long.
-                        ends=options.ends if target == "whole" else "max",
-                        statements=len(targets),
-                    )
-                    values = _values(found, options.limit)
-                if power and target == "whole":
-                    paper = power_iteration(part, iterations=options.iterations, seed=options.seed)
-                    values |= {"power_estimate": paper.estimate, "power_residual": paper.residual}
-                    values.setdefault("products", paper.products)
-                file.write(index, **values)
-            advance()
-    return summary(path)
+        journal = Journal.of_request(path.with_name(f"{path.name}.partial"), request)
+        other = subject.held_out(options, loaded) if options.data_error else None
+        _Work(options, plan, objective, other, file, journal, advance).all()
+        journal.discard()
+    if options.pictures is not None:
+        draw(path, options.pictures)
+    return summary(path, options.pictures)
 
 
-def _part(objective: Any, names: list[str] | None) -> Any:
-    return objective if names is None else objective.block(names)
+def summary(path: str | os.PathLike, pictures: str | None = None) -> common.Outcome:
+    """The outcome as stored: what ``--json`` prints and what is shown."""
+    return outcome(Path(path), pictures)
 
 
-def _values(found: Any, limit: int) -> dict[str, Any]:
+def _matrix(options: Options, objective: Any) -> Any:
+    from landscape.curvature import fisher
+
+    if options.second_derivative != "exact":
+        objective = objective.with_second_derivative(options.second_derivative)
+    if options.matrix == "fisher":
+        return fisher(objective, seed=options.seed)
+    return objective.with_curvature(options.matrix)
+
+
+def _blocks(options: Options, params: Any) -> dict[str, list[str]]:
+    from landscape import parameters
+
+    asked = (options.blocks,) if isinstance(options.blocks, str) else options.blocks
+    if asked == ("none",):
+        return {}
+    patterns = dict(part.split("=", 1) for part in asked if "=" in part)
+    if not patterns and len(asked) == 1:
+        return parameters.blocks(params, asked[0])
+    if len(patterns) < len(asked):
+        raise RequestError(f"blocks: {' '.join(asked)!r} is neither one partition nor NAME=REGEX")
+    return parameters.blocks(params, patterns)
+
+
+class _Plan:
+    """The tasks of a request, and the datasets they fill.
+
+    The first tasks are the targets, whole and blocks, in their order; the others follow.
+    """
+
+    def __init__(self, options: Options, blocks: Mapping[str, list[str]], objective: Any):
+        self.options, self.blocks = options, blocks
+        self.targets = ["whole", *blocks]
+        self.objective = objective
+        self.tasks = list(self.targets)
+        self.tasks += [f"power {t}" for t in self.targets] if options.method == "both" else []
+        self.tasks += [name for name in ("top", "trace", "density") if getattr(options, name)]
+        self.tasks += ["data error"] if options.data_error else []
+        self.tasks += [f"scan {size}" for size in options.scan]
+
+    def fields(self) -> dict[str, Any]:
+        from landscape.results import Field
+
+        options, count = self.options, len(self.targets)
+        each = [f"{end}_{part}" for end in ("lambda_max", "lambda_min") for part in END]
+        each += ["products", "power_estimate", "power_residual"]
+        each += ["trace_estimate", "trace_standard_error"] if options.trace else []
+        shapes = dict.fromkeys(each, (count,))
+        # Everything a bound is made of, and how it closed with the products.
+        for name in ("alpha", "beta", "history_estimate", "history_upper"):
+            shapes[name] = (count, options.limit)
+        shapes["run_lengths"] = (count, 3)
+        for name, members in EXTRA.items():
+            if getattr(options, name):
+                shapes |= {f"{name}/{member}": () for member in members}
+        if options.top:
+            shapes |= {f"top/{name}": (options.top,) for name in ("value", "residual", "upper")}
+        if options.density:
+            shapes |= {f"density/{n}": (options.starts, options.steps) for n in ("node", "weight")}
+        if options.data_error:
+            shapes["data_error/shards"] = (min(10, self.objective.examples),)
+        if options.scan:
+            parts = (*END, "products", "held_out", "held_out_standard_error")
+            shapes |= {f"scan/{part}": (len(options.scan),) for part in parts}
+        return {name: Field(shape) for name, shape in shapes.items()}
+
+    def constants(self) -> dict[str, Any]:
+        parts = (self.objective.block(names) for names in self.blocks.values())
+        return {
+            "targets": self.targets,
+            "tasks": self.tasks,
+            "parameters": [self.objective.size, *(part.size for part in parts)],
+            **({"scan/examples": list(self.options.scan)} if self.options.scan else {}),
+        }
+
+
+class _Work:
+    """Carries a plan out, task by task."""
+
+    def __init__(self, options, plan, objective, other, file, journal, advance):
+        self.options, self.plan, self.objective, self.other = options, plan, objective, other
+        self.file, self.journal, self.advance = file, journal, advance
+        self.done = dict(zip(plan.tasks, file.done, strict=True))
+        advance(steps=sum(map(int, file.done)))
+
+    def all(self) -> None:
+        if self.options.method == "power":
+            self._power(prefix="")
+        else:
+            self._whole()
+            self._blocks()
+            if self.options.method == "both":
+                self._power(prefix="power ")
+        for name in ("top", "trace", "density"):
+            if self._open(name):
+                getattr(self, f"_{name}")()
+        if self.options.scan:
+            self._scan()
+
+    def _open(self, task: str) -> bool:
+        return not self.done.get(task, True)
+
+    def _write(self, task: str, index: Any = ..., **values: Any) -> None:
+        self.file.write(index, mark=self.plan.tasks.index(task), **values)
+        self.done[task] = True
+        self.advance()
+
+    def _settings(self) -> dict[str, Any]:
+        options = self.options
+        return {"width": options.width, "confidence": options.confidence, "seed": options.seed}
+
+    def _progress(self, task: str) -> Any:
+        """Counts a task's products beside the bar."""
+        products = itertools.count(1)
+        return lambda *_: self.advance(steps=0, note=f"{task}: {next(products)} products")
+
+    def _target(self, target: str, found: Any) -> None:
+        values = _values(found, self.options, len(self.plan.targets))
+        self._write(target, self.plan.targets.index(target), **values)
+
+    def _whole(self) -> None:
+        from landscape.curvature import data_error, extremes
+
+        if not (self._open("whole") or self._open("data error")):
+            return
+        found = extremes(
+            self.objective,
+            **self._settings(),
+            limit=self.options.limit,
+            ends=self.options.ends,
+            statements=len(self.plan.targets),
+            vectors=self._open("data error"),
+            progress=self._progress("whole"),
+            journal=self.journal.part("whole"),
+        )
+        if self._open("whole"):
+            self._target("whole", found)
+        if self._open("data error"):
+            other = self.other and self.objective.with_batches(self.other)
+            error = data_error(self.objective, found.vectors["lambda_max"], held_out=other)
+            values = {
+                "shards": error.shards,
+                "quotient": error.quotient.estimate,
+                "standard_error": error.quotient.standard_error,
+                "shard_standard_error": error.shard_error,
+            }
+            if error.held_out is not None:
+                values |= {
+                    "held_out": error.held_out.estimate,
+                    "held_out_standard_error": error.held_out.standard_error,
+                    "held_out_examples": error.held_out.probes,
+                }
+            self._write("data error", **{f"data_error/{k}": v for k, v in values.items()})
+
+    def _blocks(self) -> None:
+        from landscape.curvature import block_extremes
+
+        left = {name: names for name, names in self.plan.blocks.items() if self._open(name)}
+        if left:
+            block_extremes(
+                self.objective,
+                left,
+                **self._settings(),
+                limit=self.options.limit,
+                ends="max",  # blocks are compared by their λmax; λmin would take three times longer
+                statements=len(self.plan.targets),
+                found=self._target,
+                progress=self._progress("blocks"),
+                journal=self.journal.part("blocks"),
+            )
+
+    def _power(self, prefix: str) -> None:
+        from landscape.curvature import power_iteration
+
+        for place, (target, names) in enumerate([("whole", None), *self.plan.blocks.items()]):
+            if self._open(prefix + target):
+                part = self.objective if names is None else self.objective.block(names)
+                found = power_iteration(
+                    part,
+                    iterations=self.options.iterations,
+                    seed=self.options.seed,
+                    progress=self._progress("power"),
+                    journal=self.journal.part(f"power-{place}"),
+                )
+                values = {"power_estimate": found.estimate, "power_residual": found.residual}
+                spent = {} if prefix else {"products": found.products}
+                self._write(prefix + target, place, **values, **spent)
+
+    def _top(self) -> None:
+        from landscape.curvature import eigenpairs
+
+        found = eigenpairs(
+            self.objective,
+            self.options.top,
+            **self._settings(),
+            progress=self._progress("top"),
+            journal=self.journal.part("top"),
+        )
+        values = {"value": found.values, "residual": found.residuals, "upper": found.upper}
+        values |= {"products": found.products, "converged": found.converged}
+        self._write("top", **{f"top/{k}": v for k, v in values.items()})
+
+    def _trace(self) -> None:
+        from landscape.curvature import trace
+
+        found = trace(
+            self.objective,
+            probes=self.options.probes,
+            seed=self.options.seed,
+            progress=self._progress("trace"),
+            journal=self.journal.part("trace"),
+        )
+        estimates = [found.trace, *found.blocks(self.plan.blocks).values()]
+        frobenius = found.frobenius
+        self._write(
+            "trace",
+            trace_estimate=[e.estimate for e in estimates],
+            trace_standard_error=[e.standard_error for e in estimates],
+            **{
+                "trace/frobenius": frobenius.estimate,
+                "trace/frobenius_standard_error": frobenius.standard_error,
+            },
+        )
+
+    def _density(self) -> None:
+        from landscape.curvature import spectrum
+
+        found = spectrum(
+            self.objective,
+            probes=self.options.starts,
+            steps=self.options.steps,
+            **self._settings(),
+            progress=self._progress("density"),
+            journal=self.journal.part("density"),
+        ).density
+        self._write(
+            "density",
+            **{
+                "density/node": found.nodes,
+                "density/weight": found.weights,
+                "density/size": found.size,
+                "density/smoothing_width": found.default_width(),
+            },
+        )
+
+    def _scan(self) -> None:
+        from landscape.curvature import scan
+
+        def store(entry: Any) -> None:
+            task, top = f"scan {entry.examples}", entry.lambda_max
+            values = {f"scan/{part}": getattr(top, part) for part in (*END, "products")}
+            if entry.held_out is not None:
+                values["scan/held_out"] = entry.held_out.estimate
+                values["scan/held_out_standard_error"] = entry.held_out.standard_error
+            self._write(task, self.options.scan.index(entry.examples), **values)
+
+        left = [size for size in self.options.scan if self._open(f"scan {size}")]
+        scan(
+            self.objective,
+            left,
+            **self._settings(),
+            statements=len(self.options.scan),
+            found=store,
+            progress=self._progress("scan"),
+            journal=self.journal.part("scan"),
+        )
+
+
+def _values(found: Any, options: Options, targets: int) -> dict[str, Any]:
+    """What is stored of a target: both ends, the coefficients, and how the bounds closed."""
     import numpy as np
 
-    values: dict[str, Any] = {"products": len(found.alpha)}
+    def padded(values: Any) -> Any:
+        row = np.full(options.limit, np.nan)
+        row[: len(values)] = values
+        return row
+
+    values: dict[str, Any] = {"products": found.lambda_max.products}
     for end in ("lambda_max", "lambda_min"):
-        eigenvalue = getattr(found, end)
-        values |= {f"{end}_{part}": getattr(eigenvalue, part) for part in _EIGENVALUE}
-        values[f"{end}_converged"] = eigenvalue.converged
+        values |= {f"{end}_{part}": getattr(getattr(found, end), part) for part in END}
     for name in ("alpha", "beta"):
-        padded = np.full(limit, np.nan)
-        padded[: len(found.alpha)] = getattr(found, name)
-        values[name] = padded
+        values[name] = padded(np.concatenate([getattr(run, name) for run in found.runs]))
+    lengths = [run.products for run in found.runs]
+    values["run_lengths"] = lengths + [0] * (3 - len(lengths))
+    estimate, upper = found.runs[0].history((1 - options.confidence) / (4 * targets))
+    values |= {"history_estimate": padded(estimate), "history_upper": padded(upper)}
     return values
-
-
-def summary(path: str | os.PathLike) -> common.Outcome:
-    """The outcome as stored: what ``--json`` prints and what is shown."""
-    from landscape import results
-
-    stored = results.read(path, "hessian")
-    attributes = stored.attributes
-    targets = [str(t) for t in stored["targets"]]
-
-    def eigenvalue(end: str, index: int) -> dict[str, Any]:
-        return {
-            **{part: float(stored[f"{end}_{part}"][index]) for part in _EIGENVALUE},
-            "confidence": attributes["confidence"],
-            "products": int(stored["products"][index]),
-            "converged": bool(stored[f"{end}_converged"][index]),
-        }
-
-    certified = attributes["method"] != "power"
-    data: dict[str, Any] = {
-        "examples": attributes["examples"],
-        "loss": attributes["loss"],
-        "norm": attributes["norm"],
-        "file": os.fspath(path),
-    }
-    if certified:
-        data |= {end: eigenvalue(end, 0) for end in ("lambda_max", "lambda_min")}
-        data["blocks"] = {
-            target: {
-                "lambda_max": eigenvalue("lambda_max", i),
-                "lambda_min": eigenvalue("lambda_min", i),
-                "parameters": int(stored["parameters"][i]),
-            }
-            for i, target in enumerate(targets)
-            if i
-        }
-    estimate, residual = stored["power_estimate"][0], stored["power_residual"][0]
-    if attributes["method"] != "lanczos":
-        data["power"] = {
-            "estimate": float(estimate),
-            "residual": float(residual),
-            "is_largest": bool(estimate >= 0),
-            "certified": False,
-        }
-
-    def show(console: Any) -> None:
-        if certified:
-            console.print(common.grid(_title(attributes), _COLUMNS, _rows(stored, targets)))
-        if "power" in data:
-            sign = "" if estimate >= 0 else " (negative: the smallest eigenvalue, not the largest)"
-            console.print(
-                f"power iteration, {attributes['iterations']} products, uncertified: "
-                f"{estimate:.6g}, residual {residual:.2g}{sign}"
-            )
-        console.print(f"written to {path}")
-
-    converged = not certified or bool(
-        stored["lambda_max_converged"].all()
-        and (attributes["ends"] == "max" or stored["lambda_min_converged"][0])
-    )
-    return common.Outcome(data, show, converged)
-
-
-_COLUMNS = ("block", "parameters", "λmax", "between", "and", "λmin", "products", "converged")
-
-
-def _title(attributes: dict[str, Any]) -> str:
-    return (
-        f"Hessian of the mean loss over {attributes['examples']} examples, loss "
-        f"{attributes['loss']:.4g}, ‖w‖ {attributes['norm']:.4g}; "
-        f"all bounds hold with probability {attributes['confidence']}"
-    )
-
-
-def _rows(stored: Any, targets: list[str]) -> list[list[str]]:
-    def number(name: str, i: int) -> str:
-        return f"{stored[name][i]:.4g}"
-
-    return [
-        [
-            target,
-            f"{stored['parameters'][i]:,}",
-            number("lambda_max_estimate", i),
-            number("lambda_max_lower", i),
-            number("lambda_max_upper", i),
-            number("lambda_min_estimate", i),
-            f"{stored['products'][i]:.0f}",
-            "yes" if stored["lambda_max_converged"][i] else "NO",
-        ]
-        for i, target in enumerate(targets)
-    ]

@@ -30,7 +30,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     def activations(params, batch):
         return model.activations(params, prepare(batch["images"]))
 
-    data = batches(loaded.split, loaded.batch)
+    data = batches(loaded.split, loaded.batch_size)
     make_bar = common.bars(options, make_bar)
     with make_bar("neurons", len(data)) as advance:
         found = active_neurons(activations, loaded.params, data, progress=advance)

@@ -22,7 +22,7 @@ class _Request:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(common.Common, subject.Subject, _Request):
+class Options(common.Common, _Request, subject.Subject):  # its batch size is another
     pass
 
 

@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any, Literal
 
-from landscape.errors import RequestError
+from landscape.errors import OutOfMemory, RequestError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,8 @@ class Subject:
     """Part of the data that is used."""
     images: int | None = None
     """Use only this many images, evenly spaced through the split."""
-    batch: int | None = None
-    """Images at a time; limits memory, not the result (default: by image size)."""
+    batch_size: int | None = None
+    """Images at a time; limits memory, not the result (default: what fits, by XLA's analysis)."""
     loss: Literal["softmax_cross_entropy", "sigmoid_cross_entropy"] = "softmax_cross_entropy"
     """Loss that is analysed; the paper uses softmax whatever the training loss was."""
     l2: float = 0.0
@@ -42,8 +42,9 @@ class Loaded:
     model: Any
     params: Any
     split: Any
+    held_out: Any
     preprocessing: str
-    batch: int
+    batch_size: int
     folder: Path
     stem: str
     record: dict[str, Any]
@@ -125,8 +126,9 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
         model=model,
         params=params,
         split=split,
+        held_out=images.test if options.split == "train" else images.train,
         preprocessing=config.get("preprocessing", "minus_one_to_one"),
-        batch=_batch(options, split),
+        batch_size=_batch_size(options, split),
         folder=path if config else Path(),
         stem="" if config else f"{path.stem}-",
         record={
@@ -142,15 +144,15 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
     )
 
 
-def _batch(options: Subject, split: Any) -> int:
-    if options.batch is not None:
-        if options.batch < 1:
-            raise RequestError(f"batch: {options.batch} is below 1; use 1 or more")
-        return min(options.batch, len(split))
-    return min(_default_batch(split.image_shape), len(split))
+def _batch_size(options: Subject, split: Any) -> int:
+    if options.batch_size is not None:
+        if options.batch_size < 1:
+            raise RequestError(f"batch_size: {options.batch_size} is below 1; use 1 or more")
+        return min(options.batch_size, len(split))
+    return min(_default_batch_size(split.image_shape), len(split))
 
 
-def _default_batch(image_shape: tuple[int, int, int]) -> int:
+def _default_batch_size(image_shape: tuple[int, int, int]) -> int:
     """Small on a CPU, where temporaries that leave the cache cost more than they save."""
     import jax
 
@@ -160,10 +162,45 @@ def _default_batch(image_shape: tuple[int, int, int]) -> int:
     return min(1024, max(16, 2**22 // pixels))
 
 
-def objective(options: Subject, loaded: Loaded | None) -> Any:
-    """The objective of a loaded subject, or the user's own of ``--objective``."""
+def objective(options: Subject, loaded: Loaded | None, *, products: bool = False) -> Any:
+    """The objective of a loaded subject, or the user's own of ``--objective``.
+
+    Parameters
+    ----------
+    options
+        The request.
+    loaded
+        The subject; None for the user's own objective.
+    products
+        Whether products are to come: where no batch size is asked for, it is then halved until
+        their compiled program fits into memory.
+    """
     if options.objective is not None:
         return _own_objective(options.objective)
+    size = loaded.batch_size
+    while True:
+        made = _objective(options, loaded, size)
+        try:
+            if products:
+                made.prepare("product")
+            return made
+        except OutOfMemory:
+            if options.batch_size is not None or size == 1:
+                raise
+            size = max(1, size // 2)
+
+
+def held_out(options: Subject, loaded: Loaded | None) -> Any:
+    """Batches of the split that is not analysed, at most as many images; None without one."""
+    from landscape.data.loader import batches
+
+    if loaded is None or loaded.held_out is None:
+        return None
+    split = loaded.held_out
+    return batches(split.thinned(min(len(split), len(loaded.split))), loaded.batch_size)
+
+
+def _objective(options: Subject, loaded: Loaded, batch_size: int) -> Any:
     from landscape.data.loader import batches
     from landscape.devices import data_mesh
     from landscape.objective import Objective
@@ -172,7 +209,7 @@ def objective(options: Subject, loaded: Loaded | None) -> Any:
     return Objective(
         loss,
         loaded.params,
-        batches(loaded.split, loaded.batch),
+        batches(loaded.split, batch_size),
         mesh=data_mesh(options.devices) if options.devices > 1 else None,
         l2=options.l2,
         metrics=metrics,
@@ -188,6 +225,7 @@ def objective(options: Subject, loaded: Loaded | None) -> Any:
 @functools.lru_cache(maxsize=32)
 def classification(model: Any, preprocessing: str, loss: str) -> tuple[Any, Any]:
     """Loss and metrics of a classifier. Cached: checkpoints of one model share their programs."""
+    import jax
     import jax.numpy as jnp
 
     from landscape.data.preprocessing import preprocess
@@ -206,7 +244,11 @@ def classification(model: Any, preprocessing: str, loss: str) -> tuple[Any, Any]
         right = jnp.argmax(logits(params, batch), axis=-1) == batch["labels"]
         return {"accuracy": right.astype(jnp.float32)}
 
-    return Composite(logits, criterion), metrics
+    def sample(key, output, example):
+        return {**example, "labels": jax.random.categorical(key, output).astype(jnp.int32)}
+
+    # Sigmoid cross-entropy is no distribution over single labels.
+    return Composite(logits, criterion, sample if loss.startswith("softmax") else None), metrics
 
 
 def _own_objective(reference: str) -> Any:

@@ -16,6 +16,7 @@ from landscape.curvature.estimate import Estimate
 from landscape.curvature.extremes import extremes
 from landscape.curvature.search import Eigenvalue
 from landscape.errors import RequestError
+from landscape.journal import Journal
 from landscape.objective import Objective
 from landscape.parameters import Tree
 
@@ -106,8 +107,10 @@ def scan(
     width: float = 0.01,
     confidence: float = 0.999,
     seed: int = 0,
+    statements: int | None = None,
     progress: Callable[[], object] | None = None,
     found: Callable[[Scan], object] | None = None,
+    journal: Journal | None = None,
 ) -> list[Scan]:
     """λmax against the number of examples, over nested random subsets.
 
@@ -121,10 +124,15 @@ def scan(
         Numbers of examples.
     width, confidence, seed
         As for :func:`landscape.extremes`; the confidence is shared by all sizes.
+    statements
+        How many values share the confidence, if more than these.
     progress
         Called after each product.
     found
         Called with each entry as soon as it is known.
+    journal
+        Where interim states are kept; a run that finds one there goes on from it. Discard it
+        when the outcome is safe.
 
     Raises
     ------
@@ -144,9 +152,10 @@ def scan(
             confidence=confidence,
             seed=seed,
             ends="max",
-            statements=len(sizes),
+            statements=statements or len(sizes),
             vectors=True,
             progress=progress,
+            journal=(journal or Journal()).part(f"{size}"),
         )
         rest = None
         if size < len(order):

@@ -93,7 +93,8 @@ def eigenpairs(
     progress
         Called after each product.
     journal
-        Where interim states are kept; a run that finds one there goes on from it.
+        Where interim states are kept; a run that finds one there goes on from it. Discard it
+        when the outcome is safe.
 
     Raises
     ------
@@ -120,7 +121,6 @@ def eigenpairs(
     rest, complete = run.check(width, 1 - confidence)
     found = run.residuals()
     upper = np.maximum(found.values, rest) + np.linalg.norm(found.residuals) + run.slack
-    journal.discard()
     return dataclasses.replace(
         found,
         upper=upper,

@@ -55,7 +55,8 @@ def extremes(
     progress
         Called after each product.
     journal
-        Where interim states are kept; a run that finds one there goes on from it.
+        Where interim states are kept; a run that finds one there goes on from it. Discard it
+        when the outcome is safe.
 
     Raises
     ------
@@ -197,7 +198,6 @@ def _lockstep(
             if searches[name].finished:
                 finish(name)
         _keep(searches, journal)
-    journal.discard()
 
 
 def _keep(searches: Mapping[str, Search], journal: Journal) -> None:

@@ -5,6 +5,7 @@ spectrum), their residuals, and, because the start is random, bounds outside of 
 ends only with a stated small probability.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -91,6 +92,15 @@ class Tridiagonal:
         eigenvalues of symmetric matrices with the Lanczos method, SIAM J. Matrix Anal. 22 (2000).
         """
         return _ceiling(self.alpha, self.beta, self.size, self.error, failure)
+
+    def history(self, failure: float) -> tuple[np.ndarray, np.ndarray]:
+        """Largest Ritz value and the ceiling so far after each product, both (k,)."""
+        estimates, ceilings = [], []
+        for k in range(1, self.products + 1):
+            early = dataclasses.replace(self, alpha=self.alpha[:k], beta=self.beta[:k])
+            estimates.append(early.ritz()[0][-1])
+            ceilings.append(early.ceiling(failure))
+        return np.array(estimates), np.minimum.accumulate(ceilings)
 
     def floor(self, failure: float) -> float:
         """A value that no eigenvalue lies below, except with probability ``failure``."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from landscape import parameters
 from landscape.errors import RequestError
+from landscape.journal import Journal
 from landscape.objective import Objective
 
 
@@ -40,7 +41,8 @@ def power_iteration(
     iterations: int = 100,
     tolerance: float | None = None,
     seed: int = 0,
-    progress=None,
+    progress: Callable[[], object] | None = None,
+    journal: Journal | None = None,
 ) -> PowerEstimate:
     """Eigenvalue of largest magnitude by power iteration from a Gaussian start.
 
@@ -57,6 +59,9 @@ def power_iteration(
         Decides the start vector.
     progress
         Called after each product.
+    journal
+        Where interim states are kept; a run that finds one there goes on from it. Discard it
+        when the outcome is safe.
 
     Raises
     ------
@@ -69,21 +74,27 @@ def power_iteration(
     """
     if iterations < 1:
         raise RequestError(f"iterations: {iterations} is below 1; the paper uses 100")
-    key = jax.random.key(seed)
-    vector = parameters.gaussian(key, objective.params, unit=True)
-    estimate, products = float("nan"), 0
-    while products < iterations:
+    journal = journal or Journal()
+    estimate, residual, products, stopped = float("nan"), float("nan"), 0, False
+    if (kept := journal.load()) is None:
+        vector = parameters.gaussian(jax.random.key(seed), objective.params, unit=True)
+    else:
+        estimate, residual, products, stopped = (
+            kept[name] for name in ("estimate", "residual", "products", "stopped")
+        )
+        vector = journal.vector(f"vector-{products}", objective.params)
+    while products < iterations and not stopped:
         last = estimate
-        image = objective.product(vector)
-        value, residual, image = _rayleigh(vector, image)
-        estimate = float(value)
+        value, distance, vector = _rayleigh(vector, objective.product(vector))
+        estimate, residual = float(value), float(distance)
         products += 1
+        stopped = tolerance is not None and abs(estimate - last) <= tolerance * abs(estimate)
+        state = {"estimate": estimate, "residual": residual}
+        state |= {"products": products, "stopped": stopped}
+        journal.save(state, [f"vector-{products}"], lambda _, vector=vector: vector)
         if progress is not None:
             progress()
-        if tolerance is not None and abs(estimate - last) <= tolerance * abs(estimate):
-            break
-        vector = image
-    return PowerEstimate(estimate, float(residual), products, estimate >= 0)
+    return PowerEstimate(estimate, residual, products, estimate >= 0)
 
 
 def block_power_iteration(

@@ -124,5 +124,4 @@ def spectrum(
             if progress is not None:
                 progress()
         runs.append(run)
-    journal.discard()
     return Spectrum.of(runs, steps, width, confidence)

@@ -130,7 +130,6 @@ def trace(
         journal.save({"samples": samples, "squares": squares})
         if progress is not None:
             progress()
-    journal.discard()
     found = np.array(samples)
     whole = Estimate.of(found.sum(axis=1) + exact)
     if deflate is not None:

@@ -109,9 +109,9 @@ def test_too_large_a_batch(capsys, tmp_path, run, monkeypatch):
     assert "5000" in line
     monkeypatch.setattr("landscape.devices.available_memory", lambda: 10_000)
     line = complaint(
-        capsys, "hessian", "--checkpoint", run, "--batch", 1437, "--out", tmp_path / "h.h5"
+        capsys, "hessian", "--checkpoint", run, "--batch-size", 1437, "--out", tmp_path / "h.h5"
     )
-    assert "use --batch" in line
+    assert "use --batch-size" in line
 
 
 def test_other_requests_do_not_overwrite_a_result(capsys, tmp_path, run, call):

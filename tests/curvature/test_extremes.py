@@ -230,4 +230,3 @@ def test_a_killed_search_goes_on_at_the_last_product(tmp_path, monkeypatch, kill
         assert resumed[name].lambda_max == undisturbed[name].lambda_max
         assert resumed[name].runs == undisturbed[name].runs
         assert again.count(name) == max(0, resumed[name].lambda_max.products - killed_at)
-    assert not (tmp_path / "kept").exists()
