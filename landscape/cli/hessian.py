@@ -77,6 +77,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     path = subject.result_path(options, loaded, "hessian")
     objective = _matrix(options, subject.objective(options, loaded, products=True))
     blocks = _blocks(options, objective.params)
+    _check(options, objective)
     described = objective.describe()
     settings = {name: getattr(options, name) for name in _SETTINGS}
     request = {**settings, **described, "targets": ["whole", *blocks], "blocks": blocks}
@@ -111,6 +112,18 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
 def summary(path: str | os.PathLike, pictures: str | None = None) -> common.Outcome:
     """The outcome as stored: what ``--json`` prints and what is shown."""
     return outcome(Path(path), pictures)
+
+
+def _check(options: Options, objective: Any) -> None:
+    """Refuse now what would be refused after minutes, and before a file is made."""
+    for name in ("iterations", "probes", "starts", "steps"):
+        if getattr(options, name) < 1:
+            raise RequestError(f"{name}: {getattr(options, name)} is below 1; use 1 or more")
+    if not 0 <= options.top <= objective.size:
+        raise RequestError(f"top: {options.top} asked for, the matrix has {objective.size}")
+    for size in options.scan:
+        if not 1 <= size <= objective.examples:
+            raise RequestError(f"scan: {size} examples asked for, there are {objective.examples}")
 
 
 def _matrix(options: Options, objective: Any) -> Any:

@@ -11,7 +11,7 @@ from landscape.journal import Journal
 from landscape.objective import Objective
 from landscape.parameters import Tree
 
-# Enough products for a relative width of 1 % at 99.9 % on 87 million parameters whatever the
+# Enough products for a width of 1 % of λmax - λmin at 99.9 % on 87 million parameters whatever the
 # spectrum (Kuczynski and Wozniakowski 1992); real spectra need 10 to 20.
 DEFAULT_LIMIT = 84
 

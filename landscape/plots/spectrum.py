@@ -123,8 +123,11 @@ def _scale_abscissa(ax: Axes, spectra: Mapping[str, Spectrum], floor: float) -> 
     # This size of the linear part joins the logarithmic ones without a kink in the curves.
     ax.set_xscale("symlog", linthresh=linear, linscale=0.9 / np.log(10))
     count = int(np.log10(reach / linear))
-    powers = linear * 10.0 ** np.arange(count, 0, -1 if count <= 3 else -2)
-    ax.xaxis.set_major_locator(FixedLocator([*-powers, 0.0, *powers[::-1]]))
+    powers = linear * 10.0 ** np.arange(count, 0, -1 if count <= 3 else -2)[::-1]
+    # Few powers of ten are too few labels.
+    ticks = np.outer(powers, (1, 2, 5) if count <= 1 else (1,)).ravel()
+    ticks = ticks[ticks <= reach]
+    ax.xaxis.set_major_locator(FixedLocator([*-ticks[::-1], 0.0, *ticks]))
     ax.xaxis.set_major_formatter(lambda value, _: style.plain(value).replace("-", "−"))
     return f"eigenvalue, logarithmic beyond ±{linear:g}"
 

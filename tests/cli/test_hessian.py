@@ -1,0 +1,177 @@
+"""`hessian` with a user's own objective, small enough to compare with a dense matrix."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from own_objective import make
+from spectra import dense
+
+from landscape import results
+from landscape.curvature import fisher
+
+OWN = f"{Path(__file__).with_name('own_objective.py')}:make"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def measure(call, tmp_path):
+    """Run `hessian` on the objective; its JSON."""
+
+    def run(*arguments, out="h.h5", expected=0):
+        status, found, err = call(
+            "hessian", "--objective", OWN, *arguments, "--out", tmp_path / out
+        )
+        assert status == expected, err
+        return found
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def matrix():
+    return dense(make())
+
+
+def test_nothing_is_told_that_was_not_asked_for(measure):
+    found = measure("--blocks", "none")
+    assert set(found) == {
+        "examples", "loss", "norm", "matrix", "file", "lambda_max", "lambda_min",
+    }  # fmt: skip
+
+
+def test_everything_at_once(measure, matrix, tmp_path):
+    found = measure(
+        "--blocks", "tensors", "--method", "both", "--top", 6, "--trace", "--probes", 40,
+        "--density", "--data-error", "--scan", 50, 600, "--pictures", tmp_path / "pictures",
+    )  # fmt: skip
+    values = np.linalg.eigvalsh(matrix)
+    assert found["lambda_max"]["lower"] <= values[-1] <= found["lambda_max"]["upper"]
+    assert found["lambda_min"]["lower"] <= values[0] <= found["lambda_min"]["upper"]
+    top = [pair["value"] for pair in found["top"]]
+    np.testing.assert_allclose(top, values[::-1][:6], rtol=1e-3)
+    assert all(pair["residual"] <= 2e-3 * values[-1] for pair in found["top"])
+    for name, true in (("trace", np.trace(matrix)), ("frobenius", np.linalg.norm(matrix))):
+        assert abs(found[name]["estimate"] - true) <= 5 * found[name]["standard_error"]
+        assert found[name]["probes"] == 40
+    blocks = {"first/kernel": slice(0, 240), "second/kernel": slice(240, 400)}
+    assert set(found["blocks"]) == set(blocks)
+    for name, rows in blocks.items():
+        block, part = found["blocks"][name], matrix[rows, rows]
+        largest = np.linalg.eigvalsh(part)[-1]
+        assert block["lambda_max"]["lower"] <= largest <= block["lambda_max"]["upper"]
+        assert block["power"]["estimate"] == pytest.approx(largest, rel=0.02)
+        error = 5 * block["trace"]["standard_error"]
+        assert abs(block["trace"]["estimate"] - np.trace(part)) <= error
+        assert block["parameters"] == len(part)
+    dimension = (np.maximum(values, 0) / (np.maximum(values, 0) + 1)).sum()
+    told = found["density"]["effective_dimension"]
+    assert abs(told["estimate"] - dimension) <= 5 * told["standard_error"]
+    assert found["data_error"]["quotient"] == pytest.approx(values[-1], rel=1e-3)
+    assert len(found["data_error"]["shards"]) == 10
+    assert [entry["examples"] for entry in found["scan"]] == [50, 600]
+    assert found["scan"][0]["lambda_max"]["estimate"] > found["scan"][1]["lambda_max"]["estimate"]
+    assert found["scan"][0]["held_out"] < found["scan"][0]["lambda_max"]["estimate"]
+    drawn = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert drawn == {"blocks.png", "convergence.png", "spectrum.png", "scan.png"}
+    assert not (tmp_path / "h.h5.partial").exists()
+
+
+def test_power_iteration_alone(measure, matrix):
+    found = measure("--method", "power", "--blocks", "tensors")
+    assert "lambda_max" not in found
+    assert not found["power"]["certified"]
+    assert found["power"]["estimate"] == pytest.approx(np.linalg.eigvalsh(matrix)[-1], rel=0.02)
+    largest = np.linalg.eigvalsh(matrix[:240, :240])[-1]
+    assert found["blocks"]["first/kernel"]["power"]["estimate"] == pytest.approx(largest, rel=0.02)
+
+
+@pytest.mark.parametrize("kind", ["gauss_newton", "fisher", "empirical_fisher"])
+def test_other_matrices(measure, kind):
+    objective = make()
+    objective = fisher(objective) if kind == "fisher" else objective.with_curvature(kind)
+    largest = np.linalg.eigvalsh(dense(objective))[-1]
+    found = measure("--matrix", kind, "--blocks", "none", "--ends", "max")
+    assert found["matrix"] == kind
+    assert found["lambda_max"]["lower"] <= largest <= found["lambda_max"]["upper"]
+
+
+def test_central_differences_agree(measure, matrix):
+    found = measure("--second-derivative", "central_differences", "--blocks", "none")
+    largest = np.linalg.eigvalsh(matrix)[-1]
+    assert found["lambda_max"]["estimate"] == pytest.approx(largest, rel=1e-2)
+    assert found["lambda_max"]["lower"] <= largest <= found["lambda_max"]["upper"]
+
+
+def test_blocks_by_regular_expression(measure):
+    found = measure("--blocks", "a=first/", "rest=second", "--ends", "max")
+    assert {name: b["parameters"] for name, b in found["blocks"].items()} == {"a": 240, "rest": 160}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--blocks", "a=first", "paper"], "neither one partition nor NAME=REGEX"),
+        (["--blocks", "a=third"], "matches no parameter"),
+        (["--top", "500"], "the matrix has 400"),
+        (["--scan", "601"], "there are 600"),
+        (["--trace", "--probes", "0"], "probes: 0"),
+        (["--density", "--starts", "0"], "starts: 0"),
+        (["--matrix", "hesian"], "hesian"),
+    ],
+)
+def test_wrong_requests_take_one_line(call, tmp_path, arguments, told):
+    status, _, err = call(
+        "hessian", "--objective", OWN, "--blocks", "none", *arguments, "--out", tmp_path / "h.h5"
+    )
+    assert status == 2
+    assert told in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "h.h5").exists()
+
+
+REQUEST = ["--blocks", "tensors", "--top", "6", "--trace", "--density", "--data-error", "--quiet"]
+
+
+def start(out):
+    words = ["hessian", "--objective", OWN, *REQUEST, "--out", str(out), "--json"]
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "analysis_cli.py"), *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+
+
+def finish(process, told=""):
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, (errors.decode(), told)
+
+
+def test_a_killed_command_ends_with_the_same_file(tmp_path):
+    rng = random.Random(time.time_ns())
+    finish(start(tmp_path / "whole.h5"))
+    path, told = tmp_path / "killed.h5", []
+    for _ in range(3):
+        process, delay = start(path), rng.uniform(0, 1.5)
+        told.append(delay)
+        while process.poll() is None and not path.exists():
+            time.sleep(0.001)
+        time.sleep(delay)
+        process.kill()
+        process.communicate()
+        assert process.returncode in (-signal.SIGKILL, 0)
+    finish(start(path), told)
+    expected, found = results.read(tmp_path / "whole.h5"), results.read(path)
+    assert found.complete
+    for name, value in expected.data.items():
+        if value.dtype.kind == "f":
+            np.testing.assert_allclose(
+                found[name], value, rtol=1e-5, atol=1e-6, err_msg=f"{name}, killed after {told} s"
+            )
