@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 
 from landscape import parameters
 from landscape.batches import MicroBatch, MicroBatches
+from landscape.consistency import check_independent, check_repeatable
 from landscape.derivatives import Kind, Matrix
 from landscape.devices import gathered, place, replicated
 from landscape.differences import Differences, choose_differences
@@ -468,50 +469,15 @@ class Objective:
         """Once: two passes agree, and an example's loss depends on nothing but itself."""
         if self._state["checked"]:
             return
-        with jax.ensure_compile_time_eval():  # also where a product is traced
-            self._check_passes()
-        self._state["checked"] = True
-
-    def _check_passes(self) -> None:
-        self._data.read()
-        first, second = self._evaluate(self.params)["loss"], self._evaluate(self.params)["loss"]
-        if not _close(first, second, 1):
-            raise RequestError(
-                f"loss: two passes over the same data gave {first:.6g} and {second:.6g}: random? "
-                "turn dropout and other randomness off"
-            )
-        self._check_independence(next(iter(self._data)))
-
-    def _check_independence(self, micro: MicroBatch) -> None:
-        size, half = micro.size, micro.examples // 2
-        if not half:
-            return
-        rows = np.arange(size)
 
         def total(order: np.ndarray, mask: np.ndarray) -> float:
             return self._sums(self.params, [self._data.first(order, mask)], 1.0)["loss"]
 
-        # The first half as it stands, then each of it twice: same examples, other company.
-        alone = total(rows, rows < half)
-        doubled = total(np.minimum(rows // 2, half - 1), (rows % 2 == 0) & (rows < 2 * half))
-        if _close(alone, doubled, half):
-            return
-        mask = rows < micro.examples
-        order = np.where(mask, micro.examples - 1 - rows, rows)
-        if _close(total(rows, mask), total(order, mask), micro.examples):
-            raise RequestError(
-                "loss: an example's loss changes with the other examples of its batch: BatchNorm "
-                "in training mode? use its running statistics"
-            )
-        raise RequestError(
-            "loss: an example's loss changes with its place in the batch: dropout or augmentation "
-            "under a fixed key? turn it off"
-        )
-
-
-def _close(a: float, b: float, examples: int) -> bool:
-    """Equal up to rounding; NaN equals NaN, a diverged loss is not a disagreement."""
-    return bool(np.isclose(a, b, rtol=1e-4, atol=1e-5 * examples, equal_nan=True))
+        with jax.ensure_compile_time_eval():  # also where a product is traced
+            self._data.read()
+            check_repeatable(lambda: self._evaluate(self.params)["loss"])
+            check_independent(next(iter(self._data)), total)
+        self._state["checked"] = True
 
 
 def _check_like(vector: Tree, params: Tree) -> None:

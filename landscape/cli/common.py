@@ -121,7 +121,7 @@ def _readable(options: type) -> type:
     hints, fields = typing.get_type_hints(options, include_extras=True), []
     for field in dataclasses.fields(options):
         kinds = typing.get_args(hints[field.name])
-        optional, unset = type(None) in kinds, field.default in (None, False)
+        optional, unset = type(None) in kinds, field.default in (None, False, ())
         if optional or unset:
             names = [kind.__name__.upper() for kind in kinds if kind is not type(None)]
             names += ["None"] if optional and not unset else []

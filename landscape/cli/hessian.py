@@ -121,6 +121,8 @@ def _check(options: Options, objective: Any) -> None:
             raise RequestError(f"{name}: {getattr(options, name)} is below 1; use 1 or more")
     if not 0 <= options.top <= objective.size:
         raise RequestError(f"top: {options.top} asked for, the matrix has {objective.size}")
+    if options.data_error and options.method == "power":
+        raise RequestError("data_error: power iteration gives no vector for it; use --method both")
     for size in options.scan:
         if not 1 <= size <= objective.examples:
             raise RequestError(f"scan: {size} examples asked for, there are {objective.examples}")
@@ -165,6 +167,12 @@ class _Plan:
         self.tasks += [name for name in ("top", "trace", "density") if getattr(options, name)]
         self.tasks += ["data error"] if options.data_error else []
         self.tasks += [f"scan {size}" for size in options.scan]
+
+    @property
+    def confidence(self) -> float:
+        """Of each of the groups of bounds, so that all hold together (union bound)."""
+        groups = 1 + bool(self.options.top) + bool(self.options.scan)
+        return 1 - (1 - self.options.confidence) / groups
 
     def fields(self) -> dict[str, Any]:
         from landscape.results import Field
@@ -234,8 +242,8 @@ class _Work:
         self.advance()
 
     def _settings(self) -> dict[str, Any]:
-        options = self.options
-        return {"width": options.width, "confidence": options.confidence, "seed": options.seed}
+        options, confidence = self.options, self.plan.confidence
+        return {"width": options.width, "confidence": confidence, "seed": options.seed}
 
     def _progress(self, task: str) -> Any:
         """Counts a task's products beside the bar."""
@@ -243,7 +251,8 @@ class _Work:
         return lambda *_: self.advance(steps=0, note=f"{task}: {next(products)} products")
 
     def _target(self, target: str, found: Any) -> None:
-        values = _values(found, self.options, len(self.plan.targets))
+        failure = (1 - self.plan.confidence) / (4 * len(self.plan.targets))
+        values = _values(found, self.options.limit, failure)
         self._write(target, self.plan.targets.index(target), **values)
 
     def _whole(self) -> None:
@@ -394,12 +403,12 @@ class _Work:
         )
 
 
-def _values(found: Any, options: Options, targets: int) -> dict[str, Any]:
+def _values(found: Any, limit: int, failure: float) -> dict[str, Any]:
     """What is stored of a target: both ends, the coefficients, and how the bounds closed."""
     import numpy as np
 
     def padded(values: Any) -> Any:
-        row = np.full(options.limit, np.nan)
+        row = np.full(limit, np.nan)
         row[: len(values)] = values
         return row
 
@@ -410,6 +419,6 @@ def _values(found: Any, options: Options, targets: int) -> dict[str, Any]:
         values[name] = padded(np.concatenate([getattr(run, name) for run in found.runs]))
     lengths = [run.products for run in found.runs]
     values["run_lengths"] = lengths + [0] * (3 - len(lengths))
-    estimate, upper = found.runs[0].history((1 - options.confidence) / (4 * targets))
+    estimate, upper = found.runs[0].history(failure)
     values |= {"history_estimate": padded(estimate), "history_upper": padded(upper)}
     return values
