@@ -40,6 +40,8 @@ class MicroBatches:
     ----------
     source
         The batches as they were passed in.
+    size
+        Examples of a micro-batch, padding included (known after the first pass).
     examples
         Number of examples of one pass (known after the first).
     hash
@@ -54,7 +56,7 @@ class MicroBatches:
             )
         self.source = batches
         self._mesh = mesh
-        self._size = 0
+        self.size = 0
         self._first: Any = None
         self._kept: list[MicroBatch] | None = None
         self._digests: list[str] = []
@@ -110,8 +112,8 @@ class MicroBatches:
         back = np.argsort(order, kind="stable")
         whole = jax.tree.map(lambda *parts: np.concatenate(parts)[back], *found)
         return [
-            jax.tree.map(lambda leaf, i=i: leaf[i : i + self._size], whole)
-            for i in range(0, len(positions), self._size)
+            jax.tree.map(lambda leaf, i=i: leaf[i : i + self.size], whole)
+            for i in range(0, len(positions), self.size)
         ]
 
     def _refuse(self, found: str) -> None:
@@ -128,9 +130,9 @@ class MicroBatches:
     def _prepare(self, batch: Any) -> MicroBatch:
         count = _count(batch)
         devices = self._mesh.size if self._mesh is not None else 1
-        self._size = max(self._size, -(-count // devices) * devices)
-        rows = np.arange(self._size)
-        if count < self._size:
+        self.size = max(self.size, -(-count // devices) * devices)
+        rows = np.arange(self.size)
+        if count < self.size:
             batch = jax.tree.map(lambda leaf: np.asarray(leaf)[np.minimum(rows, count - 1)], batch)
         return self._put(batch, rows < count)
 

@@ -118,8 +118,12 @@ def required_memory(compiled: Any) -> int | None:
         return None
 
 
-def compile_within_memory(program: Any, *args: Any, what: str, examples: int) -> Any:
+def compile_within_memory(
+    program: Any, *args: Any, what: str, examples: int, beside: int = 0
+) -> Any:
     """Compile a jitted function for its arguments and refuse it if it cannot fit.
+
+    ``beside`` bytes must stay free.
 
     Raises
     ------
@@ -128,7 +132,8 @@ def compile_within_memory(program: Any, *args: Any, what: str, examples: int) ->
     """
     compiled = program.lower(*args).compile()
     needed, free = required_memory(compiled), available_memory()
-    if needed is not None and free is not None and needed > free:
+    if needed is not None and free is not None and needed > free - beside:
+        free = max(free - beside, 0)
         fitting = max(1, int(examples * free / needed / 2))
         needs, has = f"{needed / 2**30:.1f} GiB", f"{free / 2**30:.1f} GiB"
         raise OutOfMemory(

@@ -31,7 +31,9 @@ class Journal:
     Parameters
     ----------
     folder
-        Made at the first save. Without one nothing is kept.
+        Made at the first save; several processes must share it, the first one writes. Without one
+        nothing is kept. Whether a state found there is that of the same request is the caller's
+        affair; :meth:`of_request` sees to it.
     """
 
     SHARE = 0.03
@@ -49,8 +51,12 @@ class Journal:
         if not note.exists() or note.read_text() != digest:
             journal.discard()
             if not jax.process_index():
-                note.parent.mkdir(parents=True)
+                note.parent.mkdir(parents=True, exist_ok=True)
                 note.write_text(digest)
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            multihost_utils.sync_global_devices("journal")
         return journal
 
     def part(self, name: str) -> "Journal":

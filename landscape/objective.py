@@ -6,7 +6,9 @@ streams data. On a mesh each device accumulates its own examples and the devices
 at the end of the pass.
 """
 
+import contextlib
 import copy
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -180,6 +182,17 @@ class Objective:
         return self._second_derivative == "exact" or self.curvature != "hessian"
 
     @property
+    def is_block(self) -> bool:
+        """Whether it is a function of some leaves only; see :meth:`block`."""
+        return not self._assembly.whole
+
+    @property
+    def batch_size(self) -> int:
+        """Size of a micro-batch, padding included."""
+        self._check()
+        return self._data.size
+
+    @property
     def batches(self) -> Iterable:
         """The batches as they were passed in."""
         return self._data.source
@@ -261,8 +274,9 @@ class Objective:
         RequestError
             If a position is out of range or none is given.
         """
-        chosen = np.asarray(examples, int)
-        if not chosen.size or chosen.min() < 0 or chosen.max() >= self.examples:
+        chosen = np.asarray(examples)
+        integers = chosen.dtype.kind in "iu" and chosen.size > 0
+        if not integers or chosen.min() < 0 or chosen.max() >= self.examples:
             raise RequestError(f"examples: need positions from 0 to {self.examples - 1}")
         return self.with_batches(self._data.gather(chosen))
 
@@ -342,12 +356,16 @@ class Objective:
         vectors
             A vector for each that is wanted, by the same names.
         """
-        self._check()
+        traced = _is_traced(vectors)
+        self._check(traced=traced)
         for name, vector in vectors.items():
             _check_like(vector, parts[name].params)
+        vectors = jax.tree.map(jnp.asarray, dict(vectors))
         if not self._exact:
+            with jax.ensure_compile_time_eval() if traced else contextlib.nullcontext():
+                differences = {name: parts[name]._central() for name in vectors}
             return {
-                name: parts[name]._central().product(parts[name].gradient, parts[name].params, v)
+                name: differences[name].product(parts[name].gradient, parts[name].params, v)
                 for name, v in vectors.items()
             }
         sums: dict[str, Tree] = {}
@@ -359,12 +377,18 @@ class Objective:
         if not self.l2:
             return reduced
         return {
-            name: parameters.add_scaled(total, self.l2, vectors[name])
-            for name, total in reduced.items()
+            name: _with_l2(reduced.pop(name), self.l2, vector) for name, vector in vectors.items()
         }
 
-    def prepare(self, kind: Kind) -> None:
+    def prepare(self, kind: Kind, *, vectors: int = 0) -> None:
         """Compile what a pass of this kind needs.
+
+        Parameters
+        ----------
+        kind
+            ``"product"``, ``"loss"``, ``"gradient"``.
+        vectors
+            Vectors that will be kept beside it and must fit as well.
 
         Raises
         ------
@@ -374,9 +398,12 @@ class Objective:
         self._check()
         if kind == "product" and not self._exact:
             kind = "gradient"
-        vector = self.params if kind in ("product", "form") else None
-        weight, first = self._scalar(1.0), next(iter(self._data))
-        self._step(kind).program(self.params, self._frozen, vector, weight, first)
+        inputs = (self.params, self._frozen, None, self._scalar(1.0))
+        if kind == "product":
+            wide = jax.tree.map(lambda p: p.astype(parameters.wide(p.dtype)), self.params)
+            inputs = (self.params, self._frozen, wide, self._scalar(1.0))
+        beside = vectors * sum(4 * leaf.size for leaf in jax.tree.leaves(self.params))
+        self._step(kind).program(*inputs, next(iter(self._data)), beside)
 
     def quadratic_forms(self, vector: Tree) -> np.ndarray:
         """``v'A_n v`` of every example (N,), float64, in the order of the data; their mean is
@@ -410,7 +437,7 @@ class Objective:
     def _mean(self, kind: Kind, at: Tree) -> Tree:
         """Mean of a step over the data, plus the L2 term's part."""
         mean = sum_over_devices(self.mesh)(self._accumulate(kind, at, self._data))
-        return parameters.add_scaled(mean, self.l2, at) if self.l2 else mean
+        return _with_l2(mean, self.l2, at) if self.l2 else mean
 
     def _evaluate(self, params: Tree) -> dict[str, float]:
         means = self._sums(params, self._data, 1 / self._data.examples)
@@ -444,7 +471,7 @@ class Objective:
     ) -> Tree:
         inputs = (self.params if at is None else at, self._frozen, vector, weight)
         step = self._step(kind)
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(vector)):
+        if _is_traced((inputs[0], vector)):
             return step.traced(sums, *inputs, micro)
         program = step.program(*inputs, micro)
         return program(program.zeros() if sums is None else sums, *inputs, micro.batch, micro.mask)
@@ -465,7 +492,7 @@ class Objective:
 
     # --- the check --------------------------------------------------------------------------------
 
-    def _check(self) -> None:
+    def _check(self, *, traced: bool = False) -> None:
         """Once: two passes agree, and an example's loss depends on nothing but itself."""
         if self._state["checked"]:
             return
@@ -473,11 +500,21 @@ class Objective:
         def total(order: np.ndarray, mask: np.ndarray) -> float:
             return self._sums(self.params, [self._data.first(order, mask)], 1.0)["loss"]
 
-        with jax.ensure_compile_time_eval():  # also where a product is traced
+        # Needed where a product is traced; elsewhere it would run models' initialisers eagerly.
+        with jax.ensure_compile_time_eval() if traced else contextlib.nullcontext():
             self._data.read()
             check_repeatable(lambda: self._evaluate(self.params)["loss"])
             check_independent(next(iter(self._data)), total)
         self._state["checked"] = True
+
+
+def _is_traced(tree: Tree) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _with_l2(total: Tree, l2: jax.Array | float, direction: Tree) -> Tree:
+    return parameters.add_scaled(total, l2, direction)
 
 
 def _check_like(vector: Tree, params: Tree) -> None:

@@ -120,7 +120,13 @@ def dot(a: Tree, b: Tree) -> jax.Array:
         jnp.vdot(x.astype(wide(x.dtype)), y.astype(wide(y.dtype)), precision="highest")
         for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     ]
-    return sum(products[1:], products[0])
+    return total(products)
+
+
+def total(parts: Sequence[jax.Array]) -> jax.Array:
+    """Sum of the leaves' parts in the widest of their dtypes."""
+    dtype = max((part.dtype for part in parts), key=lambda dtype: dtype.itemsize)
+    return sum((part.astype(dtype) for part in parts[1:]), parts[0].astype(dtype))
 
 
 def norm(tree: Tree) -> jax.Array:
@@ -156,28 +162,26 @@ def gaussian(key: jax.Array, like: Tree, *, unit: bool = False) -> Tree:
     """
     draws = _drawn(key, like, lambda generator, shape: generator.standard_normal(shape))
     if unit:
-        length = np.sqrt(sum(np.vdot(draw, draw) for draw in draws))
-        draws = [draw / length for draw in draws]
-    return _placed_wide(draws, like)
+        length = np.sqrt(sum(float(np.vdot(draw, draw)) for draw in draws))
+        for draw in draws:
+            draw /= length
+    return placed_like(draws, like)
 
 
 def signs(key: jax.Array, like: Tree) -> Tree:
     """A tree of independent random signs (Rademacher), drawn and placed as by :func:`gaussian`."""
-    draws = _drawn(key, like, lambda generator, shape: 2.0 * generator.integers(0, 2, shape) - 1)
-    return _placed_wide(draws, like)
+    return placed_like(
+        _drawn(key, like, lambda generator, shape: 2.0 * generator.integers(0, 2, shape) - 1), like
+    )
 
 
 def _drawn(key: jax.Array, like: Tree, draw: Callable) -> list[np.ndarray]:
     found = []
     for position, leaf in enumerate(jax.tree.leaves(like)):
         words = np.asarray(jax.random.key_data(jax.random.fold_in(key, position)))
-        found.append(np.asarray(draw(np.random.default_rng(words), np.shape(leaf))))
+        drawn = draw(np.random.default_rng(words), np.shape(leaf))
+        found.append(np.asarray(drawn, wide(leaf.dtype)))
     return found
-
-
-def _placed_wide(arrays: Sequence[np.ndarray], like: Tree) -> Tree:
-    pairs = zip(arrays, jax.tree.leaves(like), strict=True)
-    return placed_like([array.astype(wide(leaf.dtype)) for array, leaf in pairs], like)
 
 
 def raveled(tree: Tree) -> np.ndarray:
@@ -189,8 +193,11 @@ def unraveled(vector: np.ndarray, like: Tree) -> Tree:
     """A vector (n,) as a tree shaped and placed like ``like``, float32 or better."""
     leaves = jax.tree.leaves(like)
     parts = np.split(np.ravel(vector), np.cumsum([np.size(leaf) for leaf in leaves])[:-1])
-    shaped = [part.reshape(np.shape(leaf)) for part, leaf in zip(parts, leaves, strict=True)]
-    return _placed_wide(shaped, like)
+    shaped = [
+        part.reshape(np.shape(leaf)).astype(wide(leaf.dtype))
+        for part, leaf in zip(parts, leaves, strict=True)
+    ]
+    return placed_like(shaped, like)
 
 
 def placed_like(arrays: Sequence[np.ndarray], like: Tree) -> Tree:

@@ -83,10 +83,12 @@ class Step:
         vector: Tree | None,
         weight: jax.Array,
         micro: MicroBatch,
+        beside: int = 0,
     ) -> Program:
         """The program for inputs of these shapes, refused before it runs if it cannot fit.
 
-        ``weight`` is that of one example in the sum: one over their number for a mean.
+        ``weight`` is that of one example in the sum: one over their number for a mean. ``beside``
+        bytes must stay free.
 
         Raises
         ------
@@ -99,7 +101,10 @@ class Step:
         if key not in _programs:
             while len(_programs) >= 512:
                 _programs.pop(next(iter(_programs)))
-            _programs[key] = self._compile(inputs, micro.size)
+            compile_ = functools.partial(
+                compile_within_memory, what=self._what, examples=micro.size, beside=beside
+            )
+            _programs[key] = self._compile(inputs, compile_)
         return _programs[key]
 
     def traced(
@@ -112,20 +117,25 @@ class Step:
         micro: MicroBatch,
     ) -> Tree:
         """One micro-batch more, inside a function that is being traced."""
-        _, step = _functions(self, "forward")
-        with jax.default_matmul_precision("highest"):
-            sums = _zeros(free, self.mesh) if sums is None else sums
-            return step(sums, free, frozen, vector, weight, micro.batch, micro.mask)
-
-    def _compile(self, inputs: tuple, examples: int) -> Program:
+        sums = _zeros(free, self.mesh) if sums is None else sums
+        inputs = (sums, free, frozen, vector, weight, micro.batch, micro.mask)
         with jax.default_matmul_precision("highest"):
             try:
-                return self._compile_in_order("forward", inputs, examples)
+                return _functions(self, "forward")[1](*inputs)
+            except _UNDIFFERENTIABLE as error:
+                if not _about_differentiation(error):
+                    raise
+            return _functions(self, "reverse")[1](*inputs)
+
+    def _compile(self, inputs: tuple, compile_: Callable) -> Program:
+        with jax.default_matmul_precision("highest"):
+            try:
+                return self._compile_in_order("forward", inputs, compile_)
             except _UNDIFFERENTIABLE as error:
                 if not _about_differentiation(error):
                     raise
             try:
-                return self._compile_in_order("reverse", inputs, examples)
+                return self._compile_in_order("reverse", inputs, compile_)
             except _UNDIFFERENTIABLE as error:
                 if not _about_differentiation(error):
                     raise
@@ -135,19 +145,17 @@ class Step:
                     "attention with implementation='xla', or ask for central differences"
                 ) from error
 
-    def _compile_in_order(self, order: Order, inputs: tuple, examples: int) -> Program:
+    def _compile_in_order(self, order: Order, inputs: tuple, compile_: Callable) -> Program:
         contribute, step = _functions(self, order)
         if self.kind == "form":
-            compiled = compile_within_memory(step, *inputs, what=self._what, examples=examples)
-            return Program(compiled, None, self.mesh)
+            return Program(compile_(step, *inputs), None, self.mesh)
         # A derivative is shaped like what it is taken of; tracing it twice takes seconds.
         shapes = inputs[0]
         if self.kind == "loss":
             shapes = jax.eval_shape(contribute, *inputs)
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), shapes)
         sums = _zeros(shapes, self.mesh)
-        compiled = compile_within_memory(step, sums, *inputs, what=self._what, examples=examples)
-        return Program(compiled, shapes, self.mesh)
+        return Program(compile_(step, sums, *inputs), shapes, self.mesh)
 
     @property
     def _what(self) -> str:
@@ -165,7 +173,7 @@ _UNDIFFERENTIABLE = (NotImplementedError, TypeError, ValueError)
 def _about_differentiation(error: Exception) -> bool:
     if isinstance(error, RequestError):
         return False
-    return bool(re.search("JVP|jvp|iffer|ranspose", str(error)))
+    return bool(re.search("JVP|jvp|autodiff|ifferentiation", str(error)))
 
 
 @functools.lru_cache(maxsize=256)

@@ -463,6 +463,15 @@ def test_central_differences_come_with_their_error():
         central.quadratic_forms(exact.params)
 
 
+def test_central_differences_can_be_traced():
+    options = {"second_derivative": "central_differences"}
+    objective = network_objective(**options)
+    vector = jax.tree.map(jnp.ones_like, objective.params)
+    traced, eager = jax.jit(objective.product)(vector), network_objective().product(vector)
+    difference = parameters.norm(parameters.add_scaled(traced, -1.0, eager))
+    assert float(difference) <= 0.02 * float(parameters.norm(eager))
+
+
 def test_central_differences_work_where_there_is_no_second_derivative():
     kernel = with_inner_kernel(lambda x, c: jax.pure_callback(lambda x, c: 2 * x * c, x, x, c))
     options = {"second_derivative": "central_differences"}

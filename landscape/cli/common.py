@@ -123,7 +123,7 @@ def _readable(options: type) -> type:
         kinds = typing.get_args(hints[field.name])
         optional, unset = type(None) in kinds, field.default in (None, False, ())
         if optional or unset:
-            names = [kind.__name__.upper() for kind in kinds if kind is not type(None)]
+            names = [kind.__name__.upper() for kind in kinds if kind not in (type(None), ...)]
             names += ["None"] if optional and not unset else []
             shown = tyro.conf.arg(
                 metavar="|".join(names).replace("STR", "TEXT") or None,

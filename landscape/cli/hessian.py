@@ -1,6 +1,7 @@
 """``hessian``: certified eigenvalues, whole and per block, and on request the whole spectrum."""
 
 import dataclasses
+import functools
 import itertools
 import os
 from collections.abc import Mapping
@@ -74,13 +75,16 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
 
     check_request(options.width, options.confidence, options.limit)  # before a file is made
     loaded = None if options.objective else subject.load(options)
-    path = subject.result_path(options, loaded, "hessian")
-    objective = _matrix(options, subject.objective(options, loaded, products=True))
+    # Other matrices are other files: the report takes hessian.h5 for the Hessian.
+    path = subject.result_path(options, loaded, options.matrix.replace("_", "-"))
+    kept = 2 + (2 * options.top + 10 if options.top else 0)
+    change = functools.partial(_matrix, options)
+    objective = subject.fitting_objective(options, loaded, change, kept)
     blocks = _blocks(options, objective.params)
-    _check(options, objective)
+    _check(options, objective, blocks)
     described = objective.describe()
     settings = {name: getattr(options, name) for name in _SETTINGS}
-    request = {**settings, **described, "targets": ["whole", *blocks], "blocks": blocks}
+    request = {**described, **settings, "targets": ["whole", *blocks], "blocks": blocks}
     plan = _Plan(options, blocks, objective)
     with (
         results.ResultFile(
@@ -91,17 +95,22 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
             done=(len(plan.tasks),),
             constants=plan.constants(),
             origin=results.provenance(
-                **settings,
-                **described,
-                norm=float(parameters.norm(objective.params)),
-                loss=objective.loss(),
-                command=common.command_line("hessian", options),
+                **{
+                    **described,  # a user's record may hold any name
+                    **settings,
+                    "norm": float(parameters.norm(objective.params)),
+                    "loss": objective.loss(),
+                    "command": common.command_line("hessian", options),
+                }
             ),
         ) as file,
         common.bars(options, make_bar)("hessian", len(plan.tasks)) as advance,
     ):
         journal = Journal.of_request(path.with_name(f"{path.name}.partial"), request)
-        other = subject.held_out(options, loaded) if options.data_error else None
+        other = None
+        if options.data_error:
+            other = subject.held_out(loaded, objective.batch_size)
+            other = other and change(subject.objective(options, loaded).with_batches(other))
         _Work(options, plan, objective, other, file, journal, advance).all()
         journal.discard()
     if options.pictures is not None:
@@ -114,7 +123,7 @@ def summary(path: str | os.PathLike, pictures: str | None = None) -> common.Outc
     return outcome(Path(path), pictures)
 
 
-def _check(options: Options, objective: Any) -> None:
+def _check(options: Options, objective: Any, blocks: dict[str, list[str]]) -> None:
     """Refuse now what would be refused after minutes, and before a file is made."""
     for name in ("iterations", "probes", "starts", "steps"):
         if getattr(options, name) < 1:
@@ -123,6 +132,18 @@ def _check(options: Options, objective: Any) -> None:
         raise RequestError(f"top: {options.top} asked for, the matrix has {objective.size}")
     if options.data_error and options.method == "power":
         raise RequestError("data_error: power iteration gives no vector for it; use --method both")
+    if options.second_derivative != "exact" and (
+        options.data_error or options.scan or options.matrix != "hessian"
+    ):
+        raise RequestError(
+            "second_derivative: central differences give the Hessian only, and nothing per image; "
+            "leave --matrix, --data-error and --scan out"
+        )
+    taken = {"whole", "top", "trace", "density", "data error"} & blocks.keys()
+    if taken or any(name.startswith(("power ", "scan ")) for name in blocks):
+        raise RequestError(f"blocks: the name {min(taken or blocks)!r} is taken; use another")
+    if len(set(options.scan)) < len(options.scan):
+        raise RequestError("scan: the same number twice")
     for size in options.scan:
         if not 1 <= size <= objective.examples:
             raise RequestError(f"scan: {size} examples asked for, there are {objective.examples}")
@@ -273,8 +294,8 @@ class _Work:
         if self._open("whole"):
             self._target("whole", found)
         if self._open("data error"):
-            other = self.other and self.objective.with_batches(self.other)
-            error = data_error(self.objective, found.vectors["lambda_max"], held_out=other)
+            vector = found.vectors["lambda_max"]
+            error = data_error(self.objective, vector, held_out=self.other)
             values = {
                 "shards": error.shards,
                 "quotient": error.quotient.estimate,
@@ -324,16 +345,22 @@ class _Work:
                 self._write(prefix + target, place, **values, **spent)
 
     def _top(self) -> None:
+        import numpy as np
+
         from landscape.curvature import eigenpairs
 
         found = eigenpairs(
             self.objective,
             self.options.top,
             **self._settings(),
+            limit=max(1000, self.options.limit),
             progress=self._progress("top"),
             journal=self.journal.part("top"),
         )
-        values = {"value": found.values, "residual": found.residuals, "upper": found.upper}
+        # There are fewer than asked for if the products ran out.
+        space = self.options.top - len(found.values)
+        columns = {"value": found.values, "residual": found.residuals, "upper": found.upper}
+        values = {k: np.pad(v, (0, space), constant_values=np.nan) for k, v in columns.items()}
         values |= {"products": found.products, "converged": found.converged}
         self._write("top", **{f"top/{k}": v for k, v in values.items()})
 
@@ -396,6 +423,7 @@ class _Work:
             self.objective,
             left,
             **self._settings(),
+            limit=self.options.limit,
             statements=len(self.options.scan),
             found=store,
             progress=self._progress("scan"),

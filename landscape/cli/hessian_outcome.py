@@ -60,7 +60,7 @@ def _data(stored: Any) -> tuple[dict[str, Any], bool]:
             if i == 0 and attributes["ends"] == "both":
                 converged &= entry["lambda_min"]["converged"]
         if power:
-            entry["power"] = _power(stored, i)
+            entry["power"] = {**_power(stored, i), "products": attributes["iterations"]}
         if attributes["trace"]:
             entry["trace"] = {
                 "estimate": float(stored["trace_estimate"][i]),
@@ -74,7 +74,7 @@ def _data(stored: Any) -> tuple[dict[str, Any], bool]:
             data.setdefault("blocks", {})[target] = entry
     if attributes["top"]:
         data["top"] = _records(stored, "top", ("value", "residual", "upper"))
-        converged &= bool(stored["top/converged"])
+        converged &= bool(stored["top/converged"] == 1)
     if attributes["trace"]:
         data["frobenius"] = {
             "estimate": float(stored["trace/frobenius"]),
@@ -109,7 +109,7 @@ def _end(stored: Any, end: str, index: int, confidence: float) -> dict[str, Any]
         **values,
         "confidence": confidence,
         "products": int(stored[products][index]),
-        "converged": bool(values["converged"]),
+        "converged": values["converged"] == 1,
     }
 
 
@@ -152,7 +152,7 @@ def _density(stored: Any) -> dict[str, Any]:
 
 # --- tables ---------------------------------------------------------------------------------------
 
-_MATRICES = {
+MATRICES = {
     "hessian": "Hessian",
     "gauss_newton": "Gauss-Newton matrix",
     "fisher": "Fisher matrix (drawn labels)",
@@ -168,7 +168,7 @@ def _tables(stored: Any, data: dict[str, Any]) -> list[Any]:
             [str(i + 1), *(f"{row[name]:.4g}" for name in ("value", "upper", "residual"))]
             for i, row in enumerate(data["top"])
         ]
-        complete = "none missed" if stored["top/converged"] else "NOT CONVERGED"
+        complete = "none missed" if stored["top/converged"] == 1 else "NOT CONVERGED"
         title = f"Largest eigenvalues ({complete}; {stored['top/products']:.0f} products)"
         tables.append(common.grid(title, ("", "eigenvalue", "at most", "residual"), rows))
     rows = _quantities(data)
@@ -189,7 +189,7 @@ def _tables(stored: Any, data: dict[str, Any]) -> list[Any]:
 def _targets(stored: Any, data: dict[str, Any]) -> Any:
     attributes, entries = stored.attributes, {"whole": data, **data.get("blocks", {})}
     title = (
-        f"{_MATRICES[attributes['matrix']]} of the mean loss over {attributes['examples']} "
+        f"{MATRICES[attributes['matrix']]} of the mean loss over {attributes['examples']} "
         f"examples, loss {attributes['loss']:.4g}, ‖w‖ {attributes['norm']:.4g}"
     )
     columns, rows = (

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from landscape.cli.hessian_outcome import read_density
+from landscape.cli.hessian_outcome import MATRICES, read_density
 from landscape.errors import RequestError
 
 
@@ -75,7 +75,9 @@ def _spectrum(stored: Any) -> Any:
         ends=tuple(ends) if ends[0] == ends[0] else None,
         top=stored["top/value"] if stored.attributes["top"] else None,
     )
-    return plot_spectrum({"Hessian": spectrum}, title="Spectral density")
+    return plot_spectrum(
+        {"": spectrum}, title=f"Spectral density, {MATRICES[stored.attributes['matrix']]}"
+    )
 
 
 def _scan(stored: Any) -> Any:

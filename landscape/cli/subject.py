@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -162,27 +163,40 @@ def _default_batch_size(image_shape: tuple[int, int, int]) -> int:
     return min(1024, max(16, 2**22 // pixels))
 
 
-def objective(options: Subject, loaded: Loaded | None, *, products: bool = False) -> Any:
-    """The objective of a loaded subject, or the user's own of ``--objective``.
+def objective(options: Subject, loaded: Loaded | None) -> Any:
+    """The objective of a loaded subject, or the user's own of ``--objective``."""
+    if options.objective is not None:
+        return _own_objective(options.objective)
+    return _objective(options, loaded, loaded.batch_size)
+
+
+def fitting_objective(
+    options: Subject,
+    loaded: Loaded | None,
+    change: Callable[[Any], Any],
+    vectors: int,
+) -> Any:
+    """The same, changed, with batches small enough for products.
 
     Parameters
     ----------
     options
         The request.
     loaded
-        The subject; None for the user's own objective.
-    products
-        Whether products are to come: where no batch size is asked for, it is then halved until
-        their compiled program fits into memory.
+        The subject; None for the user's own objective, whose batches are left as they are.
+    change
+        What is made of the objective, such as another matrix.
+    vectors
+        Vectors that will be kept beside a product. Where no batch size was asked for, it is halved
+        until the compiled program fits beside them.
     """
     if options.objective is not None:
-        return _own_objective(options.objective)
+        return change(_own_objective(options.objective))
     size = loaded.batch_size
     while True:
-        made = _objective(options, loaded, size)
         try:
-            if products:
-                made.prepare("product")
+            made = change(_objective(options, loaded, size))
+            made.prepare("product", vectors=vectors)
             return made
         except OutOfMemory:
             if options.batch_size is not None or size == 1:
@@ -190,14 +204,14 @@ def objective(options: Subject, loaded: Loaded | None, *, products: bool = False
             size = max(1, size // 2)
 
 
-def held_out(options: Subject, loaded: Loaded | None) -> Any:
+def held_out(loaded: Loaded | None, batch_size: int) -> Any:
     """Batches of the split that is not analysed, at most as many images; None without one."""
     from landscape.data.loader import batches
 
     if loaded is None or loaded.held_out is None:
         return None
     split = loaded.held_out
-    return batches(split.thinned(min(len(split), len(loaded.split))), loaded.batch_size)
+    return batches(split.thinned(min(len(split), len(loaded.split))), batch_size)
 
 
 def _objective(options: Subject, loaded: Loaded, batch_size: int) -> Any:

@@ -7,7 +7,7 @@ from landscape.curvature.eigenpairs import Eigenpairs, eigenpairs
 from landscape.curvature.estimate import Estimate
 from landscape.curvature.extremes import DEFAULT_LIMIT, block_extremes, check_request, extremes
 from landscape.curvature.fisher import fisher
-from landscape.curvature.power import PowerEstimate, block_power_iteration, power_iteration
+from landscape.curvature.power import PowerEstimate, power_iteration
 from landscape.curvature.search import Eigenvalue, Extremes
 from landscape.curvature.sharpness import (
     CriticalStep,
@@ -36,7 +36,6 @@ __all__ = [
     "Spectrum",
     "Trace",
     "block_extremes",
-    "block_power_iteration",
     "check_request",
     "critical_step",
     "data_error",

@@ -13,8 +13,9 @@ import numpy as np
 
 from landscape import parameters
 from landscape.curvature.estimate import Estimate
-from landscape.curvature.extremes import extremes
+from landscape.curvature.extremes import DEFAULT_LIMIT, extremes
 from landscape.curvature.search import Eigenvalue
+from landscape.curvature.sharpness import quotients
 from landscape.errors import RequestError
 from landscape.journal import Journal
 from landscape.objective import Objective
@@ -65,17 +66,16 @@ def data_error(
     Raises
     ------
     RequestError
-        If ``shards`` is below 1, or ``held_out`` has other parameters.
+        If ``shards`` is below 1, the vector is zero, or ``held_out`` has other parameters.
     """
     if shards < 1:
         raise RequestError(f"shards: {shards} is below 1; use 10")
-    length = float(parameters.dot(vector, vector))
-    forms = objective.quadratic_forms(vector) / length
+    forms = quotients(objective, vector)
     other = None
     if held_out is not None:
         if parameters.content_hash(held_out.params) != parameters.content_hash(objective.params):
             raise RequestError("held_out: its parameters differ; use objective.with_batches(other)")
-        other = Estimate.of(held_out.quadratic_forms(vector) / length)
+        other = Estimate.of(quotients(held_out, vector))
     parts = np.array_split(forms, min(shards, len(forms)))
     return DataError(Estimate.of(forms), np.array([part.mean() for part in parts]), other)
 
@@ -107,6 +107,7 @@ def scan(
     width: float = 0.01,
     confidence: float = 0.999,
     seed: int = 0,
+    limit: int = DEFAULT_LIMIT,
     statements: int | None = None,
     progress: Callable[[], object] | None = None,
     found: Callable[[Scan], object] | None = None,
@@ -122,7 +123,7 @@ def scan(
         The whole data.
     sizes
         Numbers of examples.
-    width, confidence, seed
+    width, confidence, seed, limit
         As for :func:`landscape.extremes`; the confidence is shared by all sizes.
     statements
         How many values share the confidence, if more than these.
@@ -151,6 +152,7 @@ def scan(
             width=width,
             confidence=confidence,
             seed=seed,
+            limit=limit,
             ends="max",
             statements=statements or len(sizes),
             vectors=True,

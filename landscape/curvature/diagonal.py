@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape import parameters
+from landscape.curvature.lanczos import check_finite
 from landscape.errors import RequestError
 from landscape.linear_operator import as_scipy
 from landscape.objective import Objective
@@ -85,6 +86,7 @@ def diagonal(
         mean, spread = _welford(mean, spread, signs, image, np.float32(probe + 1))
         if progress is not None:
             progress()
+    check_finite(parameters.norm(mean), probes)
     scale = 1 / (probes * (probes - 1))
     error = jax.tree.map(lambda s: jnp.sqrt(s * jnp.asarray(scale, s.dtype)), spread)
     return Diagonal(objective.params, mean, error, probes)

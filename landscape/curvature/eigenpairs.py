@@ -12,7 +12,7 @@ import scipy.linalg
 
 from landscape import parameters
 from landscape.curvature import panel
-from landscape.curvature.lanczos import Recurrence
+from landscape.curvature.lanczos import Recurrence, check_finite
 from landscape.errors import RequestError
 from landscape.journal import Journal
 from landscape.objective import Objective
@@ -39,8 +39,8 @@ class Eigenpairs:
     products
         Products spent, the check and the residuals included.
     converged
-        Residuals within the tolerance, and nothing missed above the smallest value, up to
-        ``width`` times the largest magnitude.
+        Residuals within twice the tolerance, and nothing missed above the smallest value, up to
+        ``width`` times the largest magnitude. If not, there may be fewer pairs than k.
     """
 
     values: np.ndarray
@@ -85,9 +85,10 @@ def eigenpairs(
     confidence
         Probability that no eigenvalue was missed.
     memory
-        Vectors kept, ``2 k + 10`` if not given (at least ``k + 3``).
+        Vectors kept, ``2 k + 10`` if not given (at least ``k + 3``); twice as many for the moment
+        of a restart.
     limit
-        Largest number of products.
+        Products after which the search ends; the residuals take k more.
     seed
         Decides the start vectors.
     progress
@@ -112,6 +113,8 @@ def eigenpairs(
     memory = min(size, 2 * k + 10 if memory is None else memory)
     if memory < min(size, k + 3):
         raise RequestError(f"memory: {memory} vectors are too few; use k + 3 = {k + 3} or more")
+    if limit < 1:
+        raise RequestError(f"limit: {limit} products cannot measure anything; use 1000")
     for name, value in {"tolerance": tolerance, "width": width, "confidence": confidence}.items():
         if not 0 < value < 1:
             raise RequestError(f"{name}: {value} is not between 0 and 1")
@@ -178,11 +181,7 @@ class _Run:
             image = self.product(self.pending)
             self.pending, column, coupling = panel.orthogonalise(self.basis, image)
             coupling = float(coupling)
-            if not np.isfinite(coupling):
-                raise RequestError(
-                    f"product: Hessian-vector product {self.products} is not finite; "
-                    "is the loss twice differentiable at these parameters?"
-                )
+            check_finite([coupling], self.products)
             self.known += 1
             column = np.asarray(column, np.float64)[: self.known]
             self.projection[: self.known, self.known - 1] = column
@@ -246,7 +245,7 @@ class _Run:
             ceiling, missed = np.inf, False
             if (kept := journal.load()) is not None and kept["rounds"] == self.rounds:
                 seen.alpha, seen.beta = kept["alpha"], kept["beta"]
-                recurrence.resume(functools.partial(journal.vector, like=self.objective.params))
+                recurrence.resume(functools.partial(self._kept, journal))
                 self.products, ceiling, missed = kept["products"], kept["ceiling"], kept["missed"]
             while self.products < self.limit:
                 recurrence.advance(self._outside(recurrence.vector, bottom))
@@ -268,6 +267,8 @@ class _Run:
                     "ceiling": ceiling,
                     "missed": missed,
                 }
+                # A name stands for one value, so it tells the round.
+                vectors = {f"{self.rounds}-{name}": tree for name, tree in vectors.items()}
                 journal.save({**coefficients, **progress}, vectors.keys(), vectors.__getitem__)
             else:
                 return ceiling, False
@@ -276,6 +277,9 @@ class _Run:
             self._insert(key, seen, bottom)
             self.rounds += 1
             self._keep()
+
+    def _kept(self, journal: Journal, name: str) -> Tree:
+        return journal.vector(f"{self.rounds}-{name}", self.objective.params)
 
     def _outside(self, vector: Tree, bottom: float) -> Tree:
         """Product with the matrix whose found eigenvalues are moved to ``bottom``."""

@@ -90,7 +90,8 @@ def extremes(
     )
     if not vectors:
         return search.found
-    return dataclasses.replace(search.found, vectors=search.eigenvectors(progress))
+    made = search.eigenvectors(progress, (journal or Journal()).part("vectors"))
+    return dataclasses.replace(search.found, vectors=made)
 
 
 def block_extremes(

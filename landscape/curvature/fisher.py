@@ -30,7 +30,8 @@ def fisher(objective: Objective, *, samples: int = 1, seed: int = 0) -> Objectiv
     Raises
     ------
     RequestError
-        If the loss is no Composite or has no ``sample``, or ``samples`` is below 1.
+        If the loss is no Composite or has no ``sample``, ``samples`` is below 1, or the objective
+        is a block.
 
     References
     ----------
@@ -41,6 +42,8 @@ def fisher(objective: Objective, *, samples: int = 1, seed: int = 0) -> Objectiv
         raise RequestError(
             "loss: the Fisher matrix needs Composite(..., sample=...) to draw targets"
         )
+    if objective.is_block:
+        raise RequestError("objective: it is a block; use fisher(objective).block(names)")
     if samples < 1:
         raise RequestError(f"samples: {samples} is below 1")
     draws = _Draws(objective, samples, seed)

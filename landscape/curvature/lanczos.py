@@ -16,8 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
+from numpy.typing import ArrayLike
 
 from landscape import parameters
+from landscape.errors import RequestError
 from landscape.parameters import Tree
 
 
@@ -99,7 +101,7 @@ class Tridiagonal:
         for k in range(1, self.products + 1):
             early = dataclasses.replace(self, alpha=self.alpha[:k], beta=self.beta[:k])
             estimates.append(early.ritz()[0][-1])
-            ceilings.append(early.ceiling(failure))
+            ceilings.append(early.ceiling(failure) + early.rounding)
         return np.array(estimates), np.minimum.accumulate(ceilings)
 
     def floor(self, failure: float) -> float:
@@ -137,6 +139,21 @@ def _ceiling(
     return high
 
 
+def check_finite(values: ArrayLike, products: int) -> None:
+    """Refuse what came of a product that is not finite, the last of ``products``.
+
+    Raises
+    ------
+    RequestError
+        With its number.
+    """
+    if not np.isfinite(values).all():
+        raise RequestError(
+            f"product: Hessian-vector product {products} is not finite; "
+            "is the loss twice differentiable at these parameters?"
+        )
+
+
 class Recurrence:
     """A Lanczos run that advances product by product and can be kept and continued.
 
@@ -169,13 +186,20 @@ class Recurrence:
         self._previous = jax.tree.map(jnp.zeros_like, self.vector)
 
     def advance(self, image: Tree) -> None:
-        """Take the product of :attr:`vector`; ``image`` is used up."""
+        """Take the product of :attr:`vector`; ``image`` is used up.
+
+        Raises
+        ------
+        RequestError
+            If it is not finite.
+        """
         done = self.coefficients
         beta = done.beta[-1] if done.beta else 0.0
         alpha, beta, following = _advance(image, self.vector, self._previous, beta)
         self._previous, self.vector = self.vector, following
         done.alpha.append(float(alpha))
         done.beta.append(float(beta))
+        check_finite([done.alpha[-1], done.beta[-1]], done.products)
 
     def state(self) -> tuple[dict[str, list[float]], dict[str, Tree]]:
         """Coefficients and vectors to keep; see :class:`landscape.journal.Journal`."""

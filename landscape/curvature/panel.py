@@ -46,7 +46,7 @@ def _coefficients(panel: Panel, vector: Tree) -> jax.Array:
         jnp.tensordot(p, v.astype(p.dtype), axes=v.ndim, precision="highest")
         for p, v in zip(jax.tree.leaves(panel), jax.tree.leaves(vector), strict=True)
     ]
-    return sum(parts[1:], parts[0])
+    return parameters.total(parts)
 
 
 coefficients = jax.jit(_coefficients)

@@ -1,12 +1,13 @@
 """Power iteration, the method of the paper and of most published numbers: for comparison only."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 
 from landscape import parameters
+from landscape.curvature.lanczos import check_finite
 from landscape.errors import RequestError
 from landscape.journal import Journal
 from landscape.objective import Objective
@@ -88,6 +89,7 @@ def power_iteration(
         value, distance, vector = _rayleigh(vector, objective.product(vector))
         estimate, residual = float(value), float(distance)
         products += 1
+        check_finite([estimate, residual], products)
         stopped = tolerance is not None and abs(estimate - last) <= tolerance * abs(estimate)
         state = {"estimate": estimate, "residual": residual}
         state |= {"products": products, "stopped": stopped}
@@ -95,31 +97,6 @@ def power_iteration(
         if progress is not None:
             progress()
     return PowerEstimate(estimate, residual, products, estimate >= 0)
-
-
-def block_power_iteration(
-    objective: Objective,
-    blocks: Mapping[str, Sequence[str]],
-    *,
-    iterations: int = 100,
-    tolerance: float | None = None,
-    seed: int = 0,
-    progress: Callable[[str], object] | None = None,
-) -> dict[str, PowerEstimate]:
-    """:func:`power_iteration` of sub-diagonal blocks ``{block: [leaf names]}``, as in the paper.
-
-    ``progress`` is called with the block's name after each product.
-    """
-    return {
-        name: power_iteration(
-            objective.block(leaves),
-            iterations=iterations,
-            tolerance=tolerance,
-            seed=seed,
-            progress=None if progress is None else lambda name=name: progress(name),
-        )
-        for name, leaves in blocks.items()
-    }
 
 
 @jax.jit

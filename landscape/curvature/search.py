@@ -1,17 +1,19 @@
 """The search for both ends of one matrix's spectrum: recurrences, bounds, and when to stop."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
 from landscape import parameters
 from landscape.curvature.lanczos import Recurrence, Tridiagonal
-from landscape.errors import RequestError
+from landscape.journal import Journal
 from landscape.parameters import Tree
 
 Ends = Literal["both", "max"]
@@ -83,16 +85,18 @@ def enclosed(
     bottom, bottom_residual = min((float(values[0]), float(r[0])) for values, r in ritz)
     slack = max(run.rounding for run in runs)
     products = sum(run.products for run in runs)
+    magnitude = max(abs(top), abs(bottom))
 
     def eigenvalue(estimate, lower, upper, residual, reference) -> Eigenvalue:
         lower, upper = min(lower, estimate) - slack, max(upper, estimate) + slack
         # An eigenvalue far below the norm of H cannot be known better than rounding allows.
-        narrow = bool(upper - lower <= max(width * reference, 4 * slack))
+        enough = max(width * reference, min(4 * slack, width * magnitude))
+        narrow = bool(upper - lower <= enough)
         return Eigenvalue(estimate, lower, upper, confidence, residual, products, narrow)
 
     return Extremes(
         eigenvalue(top, top, ceiling, top_residual, abs(top)),
-        eigenvalue(bottom, floor, bottom, bottom_residual, max(abs(top), abs(bottom))),
+        eigenvalue(bottom, floor, bottom, bottom_residual, magnitude),
         tuple(runs),
     )
 
@@ -163,11 +167,6 @@ class Search:
         """
         self._current.advance(image)
         run = self._runs[-1]
-        if not np.isfinite([run.alpha[-1], run.beta[-1]]).all():
-            raise RequestError(
-                f"product: Hessian-vector product {self.products} is not finite; "
-                "is the loss twice differentiable at these parameters?"
-            )
         self._tighten(run)
         self._conclude()
         exhausted = run.exhausted and len(self._runs) < self.STARTS
@@ -232,12 +231,16 @@ class Search:
 
     # --- eigenvectors -----------------------------------------------------------------------------
 
-    def eigenvectors(self, progress: Callable[[], object] | None = None) -> dict[str, Tree]:
+    def eigenvectors(
+        self, progress: Callable[[], object] | None = None, journal: Journal | None = None
+    ) -> dict[str, Tree]:
         """Ritz vectors of the ends that were asked for, by repeating the runs they are from.
 
         The same start and the same products give the same Lanczos vectors, so none has to be kept:
-        the memory is one vector an end.
+        the memory is one vector an end. Ends the search.
         """
+        journal = journal or Journal()
+        del self._current
         ends = {"lambda_max": -1} | ({"lambda_min": 0} if self._ends == "both" else {})
         sources: dict[int, dict[str, np.ndarray]] = {}
         for end, position in ends.items():
@@ -248,17 +251,31 @@ class Search:
             sources.setdefault(start, {})[end] = ritz[:, position]
         vectors: dict[str, Tree] = {}
         for start, weights in sources.items():
-            repeated = Recurrence(self._matrix, self.key(start))
-            products = self._runs[start].products
-            for step in range(products):
+            again = Recurrence(self._matrix, self.key(start))
+            sums = {end: jax.tree.map(jnp.zeros_like, again.vector) for end in weights}
+            part = journal.part(f"{start}")
+            if (kept := part.load()) is not None:
+                again.coefficients.alpha, again.coefficients.beta = kept["alpha"], kept["beta"]
+                place = functools.partial(part.vector, like=self._matrix.params)
+                again.resume(place)
+                sums = {end: place(f"{end}-{again.coefficients.products}") for end in weights}
+            while (step := again.coefficients.products) < self._runs[start].products:
                 for end, weight in weights.items():
-                    part = parameters.scaled(repeated.vector, float(weight[step]))
-                    vectors[end] = parameters.add_scaled(vectors[end], 1.0, part) if step else part
-                if step + 1 < products:
-                    repeated.advance(self._matrix.product(repeated.vector))
-                    if progress is not None:
-                        progress()
+                    sums[end] = _add(sums[end], float(weight[step]), again.vector)
+                again.advance(self._matrix.product(again.vector))
+                coefficients, trees = again.state()
+                trees |= {f"{end}-{step + 1}": tree for end, tree in sums.items()}
+                part.save(coefficients, trees.keys(), trees.__getitem__)
+                del trees
+                if progress is not None:
+                    progress()
+            vectors |= sums
         return {
             end: parameters.scaled(vector, 1 / float(parameters.norm(vector)))
             for end, vector in vectors.items()
         }
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _add(total: Tree, weight: jax.Array | float, vector: Tree) -> Tree:
+    return parameters.add_scaled(total, weight, vector)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax.numpy as jnp
+import numpy as np
 
 from landscape import parameters
 from landscape.curvature.estimate import Estimate
@@ -27,10 +27,15 @@ def directional_sharpness(objective: Objective, vector: Tree) -> Estimate:
     RequestError
         If the vector is zero.
     """
+    return Estimate.of(quotients(objective, vector))
+
+
+def quotients(objective: Objective, vector: Tree) -> np.ndarray:
+    """``v'H_n v / v'v`` of every example (N,)."""
     length = float(parameters.dot(vector, vector))
     if not length > 0:
         raise RequestError("vector: it is zero and has no direction")
-    return Estimate.of(objective.quadratic_forms(vector) / length)
+    return objective.quadratic_forms(vector) / length
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,8 @@ def sam_sharpness(
         if length == 0:
             break
         point = parameters.add_scaled(objective.params, rho / length, gradient)
-        rises.append(objective.loss(point) - start)
+        rise = objective.loss(point) - start
+        rises.append(rise if rise == rise else float("inf"))  # not a number: the loss has diverged
         if progress is not None:
             progress()
     first = rises[0] if rises else 0.0
@@ -152,24 +158,26 @@ def critical_step(
     Raises
     ------
     RequestError
-        If the direction is zero.
+        If the direction is zero or the loss is not a number.
 
     References
     ----------
     The "critical sharpness" of facebookresearch/scalable-curvature, arXiv:2601.16979.
     """
+    start = objective.loss()
+    if start != start:
+        raise RequestError("params: the loss is not a number here; use another checkpoint")
     direction = objective.gradient() if direction is None else direction
     length = float(parameters.norm(direction))
     if not length > 0:
         raise RequestError("direction: it is zero; at a stationary point give one")
-    start = objective.loss()
 
     def rises(step: float) -> bool:
         there = parameters.add_scaled(objective.params, -step, direction)
         loss = objective.loss(there)
         return not loss <= start  # also where it is not a number
 
-    low, high, evaluations = 0.0, float(jnp.inf), 0
+    low, high, evaluations = 0.0, np.inf, 0
     step = max(float(parameters.norm(objective.params)), 1.0) * 1e-3 / length
     while evaluations < limit and not (low > 0 and high <= (1 + width) * low):
         evaluations += 1

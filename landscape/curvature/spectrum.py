@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
-import numpy as np
 
 from landscape.curvature.density import Density
 from landscape.curvature.estimate import Estimate
@@ -100,6 +99,8 @@ def spectrum(
     Lin, Saad, Yang, Approximating spectral densities of large matrices, SIAM Review 58 (2016);
     Ghorbani, Krishnan, Xiao, arXiv:1901.10159.
     """
+    if steps < 1:
+        raise RequestError(f"steps: {steps} is below 1; 60 resolve the outliers")
     check_request(width, confidence, steps)
     if probes < 1:
         raise RequestError(f"probes: {probes} is below 1; 8 give error bars")
@@ -113,12 +114,14 @@ def spectrum(
         if probe < len(kept):
             run.alpha, run.beta = kept[probe]["alpha"], kept[probe]["beta"]
         if probe == len(kept) - 1:
-            current.resume(lambda name: journal.vector(name, objective.params))
+            current.resume(
+                lambda name, probe=probe: journal.vector(f"{probe}-{name}", objective.params)
+            )
         while run.products < steps and not run.exhausted and probe >= len(kept) - 1:
             current.advance(objective.product(current.vector))
-            if not np.isfinite([run.alpha[-1], run.beta[-1]]).all():
-                raise RequestError("product: a Hessian-vector product is not finite")
             _, vectors = current.state()
+            # A name stands for one value, so it tells the probe.
+            vectors = {f"{probe}-{name}": tree for name, tree in vectors.items()}
             coefficients = [{"alpha": r.alpha, "beta": r.beta} for r in (*runs, run)]
             journal.save({"runs": coefficients}, vectors.keys(), vectors.__getitem__)
             if progress is not None:

@@ -14,6 +14,7 @@ import numpy as np
 from landscape import parameters
 from landscape.curvature import panel
 from landscape.curvature.estimate import Estimate
+from landscape.curvature.lanczos import check_finite
 from landscape.errors import RequestError
 from landscape.journal import Journal
 from landscape.objective import Objective
@@ -54,11 +55,14 @@ class Trace:
         Raises
         ------
         RequestError
-            If the probes were deflated.
+            If the probes were deflated, or a block names an unknown leaf.
         """
         if self.samples is None:
             raise RequestError("deflate: deflated probes give no block traces; leave it out")
         place = {name: i for i, name in enumerate(self.names)}
+        unknown = [name for names in blocks.values() for name in names if name not in place]
+        if unknown:
+            raise RequestError(f"blocks: no parameter {unknown[0]!r}; see parameters.leaf_names")
         return {
             block: Estimate.of(self.samples[:, [place[name] for name in names]].sum(axis=1))
             for block, names in blocks.items()
@@ -125,6 +129,7 @@ def trace(
         if deflate is not None:
             vector, _ = panel.split(deflate, vector)
         parts, square = _sample(vector, objective.product(vector))
+        check_finite(parts, len(samples) + 1)
         samples.append(np.asarray(parts, np.float64).tolist())
         squares.append(float(square))
         journal.save({"samples": samples, "squares": squares})
@@ -157,7 +162,9 @@ def _sample(vector: Tree, image: Tree) -> tuple[jax.Array, jax.Array]:
         parameters.dot(v, h)
         for v, h in zip(jax.tree.leaves(vector), jax.tree.leaves(image), strict=True)
     ]
-    return jnp.stack(parts), parameters.dot(image, image)
+    widest = parameters.total(parts).dtype
+    leaves = jnp.stack([part.astype(widest) for part in parts])
+    return leaves, parameters.dot(image, image)
 
 
 def _trace_inside(objective, basis: panel.Panel, progress) -> tuple[float, int]:
@@ -180,8 +187,8 @@ def hutch_plus_plus(
 ) -> Trace:
     """Trace from a third of the products spent on a range, a third inside it, a third outside.
 
-    Pays for matrices whose spectrum falls off fast (Gauss-Newton matrices of few classes); keeps
-    ``products / 3`` vectors.
+    Pays for matrices whose spectrum falls off fast (Gauss-Newton matrices of few classes); takes
+    the memory of about ``products`` vectors.
 
     Raises
     ------
@@ -210,8 +217,9 @@ def xtrace(
 ) -> Trace:
     """Trace by leave-one-out estimates: every probe is at once part of the range and a sample.
 
-    Keeps ``products`` vectors. The samples share most of their range, so the standard error is
-    right only while that is a small part of the space (0.75 of the true one at half of it).
+    Takes the memory of about 1.5 ``products`` vectors. The samples share most of their range, so
+    the standard error is right only while that is a small part of the space (0.75 of the true one
+    at half of it).
 
     Raises
     ------
@@ -229,6 +237,7 @@ def xtrace(
     probes = _probes(objective, seed, count)
     basis, triangle = panel.orthonormalise(_images(objective, probes, progress))
     inside = panel.gram(basis, _images(objective, basis, progress))
+    check_finite(inside, 2 * count)
     kept = np.diag(triangle) > 0
     if not kept.all() or count == size:  # the range holds the whole matrix
         return Trace(Estimate(float(np.trace(inside)), 0.0, count), None, 2 * count)

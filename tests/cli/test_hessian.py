@@ -102,6 +102,12 @@ def test_other_matrices(measure, kind):
     assert found["lambda_max"]["lower"] <= largest <= found["lambda_max"]["upper"]
 
 
+def test_running_out_of_products_is_told(measure):
+    found = measure("--blocks", "none", "--limit", 3, "--scan", 100, expected=1)
+    assert not found["lambda_max"]["converged"]
+    assert not found["scan"][0]["lambda_max"]["converged"]
+
+
 def test_central_differences_agree(measure, matrix):
     found = measure("--second-derivative", "central_differences", "--blocks", "none")
     largest = np.linalg.eigvalsh(matrix)[-1]
@@ -124,6 +130,10 @@ def test_blocks_by_regular_expression(measure):
         (["--trace", "--probes", "0"], "probes: 0"),
         (["--density", "--starts", "0"], "starts: 0"),
         (["--matrix", "hesian"], "hesian"),
+        (["--blocks", "top=first"], "'top' is taken"),
+        (["--scan", "50", "50"], "twice"),
+        (["--method", "power", "--data-error"], "data_error"),
+        (["--second-derivative", "central_differences", "--data-error"], "second_derivative"),
     ],
 )
 def test_wrong_requests_take_one_line(call, tmp_path, arguments, told):

@@ -114,6 +114,29 @@ def test_a_killed_run_goes_on_at_the_last_product(tmp_path, monkeypatch, killed_
     assert len(again) == undisturbed.products - killed_at
 
 
+@pytest.mark.parametrize("killed_at", [6, 12, 13, 15, 18, 21, 24, 27])
+@pytest.mark.parametrize("share", [np.inf, 0.5])
+def test_a_kill_between_rounds_of_the_check_changes_nothing(
+    tmp_path, monkeypatch, killed_at, share
+):
+    """A threefold eigenvalue takes several rounds; throttled, their states are far between."""
+    monkeypatch.setattr(Journal, "SHARE", share)
+    operator = Diagonal(np.r_[10.0, 10.0, 10.0, 8.0, 6.0, np.linspace(-1, 1, 60)])
+    calls = []
+
+    def die():
+        calls.append(1)
+        if len(calls) > killed_at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        eigenpairs(operator, 4, progress=die, journal=Journal(tmp_path / "kept"))
+    found = eigenpairs(operator, 4, journal=Journal(tmp_path / "kept"))
+    np.testing.assert_allclose(found.values, [10, 10, 10, 8], rtol=1e-4)
+    assert (found.upper >= [10 - 1e-4, 10 - 1e-4, 10 - 1e-4, 8 - 1e-4]).all()
+    assert found.converged
+
+
 def test_wrong_requests_are_refused():
     for k, options in [(0, {}), (4, {}), (2, {"tolerance": 0}), (1, {"confidence": 1.0})]:
         with pytest.raises(RequestError):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from spectra import SPECTRA, Diagonal, quadratic, rotated
 
-from landscape.curvature import block_extremes, extremes
+from landscape.curvature import block_extremes, eigenpairs, extremes, trace
 from landscape.errors import RequestError
 from landscape.journal import Journal
 from landscape.objective import Objective
@@ -116,6 +116,46 @@ def test_the_largest_eigenvalue_alone_takes_fewer_products():
     assert not top.lambda_min.converged
     assert top.lambda_max.products < both.lambda_max.products
     assert top.lambda_min.lower <= -2 <= top.lambda_min.upper
+
+
+def test_an_interval_that_rounding_keeps_wide_has_not_converged():
+    spectrum = np.linspace(-1, 3, 300)
+    operator = Diagonal(spectrum, jnp.bfloat16)
+    operator.product = lambda vector: jnp.asarray(spectrum, jnp.float32) * vector
+    found = extremes(operator).lambda_max
+    assert found.upper - found.lower > 0.01 * found.estimate
+    assert not found.converged
+    noisy = Diagonal(spectrum)
+    noisy.noise = 0.05
+    assert not extremes(noisy).lambda_max.converged
+
+
+def test_leaves_of_several_precisions_in_double_precision(x64):
+    params = {"a": jnp.ones(3), "b": jnp.ones(2, jnp.float32)}
+    assert params["a"].dtype == jnp.float64
+
+    def loss(w, batch):
+        wide = jnp.concatenate([w["a"], w["b"].astype(jnp.float64)])
+        return 0.5 * jnp.vdot(jnp.arange(1.0, 6.0), wide**2) * batch
+
+    objective = Objective(loss, params, [np.ones(3)])
+    assert extremes(objective).lambda_max.estimate == pytest.approx(5, rel=1e-6)
+    assert eigenpairs(objective, 2).values == pytest.approx([5, 4], rel=1e-5)
+    assert trace(objective, probes=2).trace.estimate == pytest.approx(15, rel=1e-6)
+
+
+def test_central_differences_find_a_sharp_direction_among_many_flat_ones():
+    """Curvature 100 with period 1/4 along one of 10,000 coordinates of size one."""
+
+    def loss(w, batch):
+        return (0.005 * jnp.sum(w**2) + 100 / 625 * (1 - jnp.cos(25 * w[0]))) * batch
+
+    w = jnp.ones(10_000).at[0].set(0.0)
+    data, options = [np.ones(2, "f")], {"second_derivative": "central_differences"}
+    objective = Objective(loss, w, data, **options)
+    found = extremes(objective, ends="max").lambda_max
+    assert found.lower <= 100.01 <= found.upper
+    assert found.estimate == pytest.approx(100.01, rel=0.02)
 
 
 def test_a_vanishing_hessian_is_certified_as_zero():

@@ -57,5 +57,7 @@ def test_draws_depend_on_the_seed_and_not_on_batches_or_devices():
 def test_losses_without_a_distribution_are_refused():
     with pytest.raises(RequestError, match="sample"):
         fisher(softmax_regression(sample=False))
+    with pytest.raises(RequestError, match="block"):
+        fisher(softmax_regression().block(["params"]))
     with pytest.raises(RequestError, match="samples"):
         fisher(softmax_regression(), samples=0)
