@@ -40,6 +40,8 @@ class MicroBatches:
     ----------
     source
         The batches as they were passed in.
+    count
+        Number of batches of one pass (known after the first).
     size
         Examples of a micro-batch, padding included (known after the first pass).
     examples
@@ -91,6 +93,10 @@ class MicroBatches:
             self._refuse(f"{len(self._digests)} batches, then {position + 1}")
         self.hash = hashlib.blake2b("".join(self._digests).encode(), digest_size=8).hexdigest()
         self._kept = kept if kept_bytes <= KEEP_BYTES else None
+
+    @property
+    def count(self) -> int:
+        return len(self._digests)
 
     def __iter__(self) -> Iterator[MicroBatch]:
         if self._kept is not None:

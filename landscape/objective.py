@@ -26,6 +26,7 @@ from landscape.devices import gathered, place, replicated
 from landscape.differences import Differences, choose_differences
 from landscape.errors import RequestError
 from landscape.linear_operator import as_scipy
+from landscape.linearized import Linearized
 from landscape.parameters import Tree
 from landscape.passes import Assembly, ById, Step, sum_over_devices
 
@@ -131,6 +132,7 @@ class Objective:
         self.curvature: Matrix = "hessian"
         self._second_derivative = second_derivative
         self._differences: Differences | None = None
+        self._linearized: Linearized | None = None
         self._loss = ById(loss)
         self._metrics = ById(metrics)
         self._record = dict(record or {})
@@ -237,7 +239,7 @@ class Objective:
             raise RequestError(f"curvature: {curvature!r} is none of {', '.join(get_args(Matrix))}")
         if curvature == "gauss_newton":
             _ = self.composite
-        other = copy.copy(self)
+        other = self._changed()
         other.curvature = curvature
         return other
 
@@ -251,17 +253,43 @@ class Objective:
         self, second_derivative: Literal["exact", "central_differences"]
     ) -> "Objective":
         """The same objective with products by the other way; see the parameter."""
-        other = copy.copy(self)
+        other = self._changed()
         other._second_derivative = second_derivative
-        other._differences = None
+        return other
+
+    def linearized(self) -> "Objective":
+        """The same objective with faster products that take much more memory.
+
+        What the products of one micro-batch have in common is kept, for all micro-batches: a
+        quarter to a third less time a product, many times the memory of the network's values.
+
+        Raises
+        ------
+        OutOfMemory
+            If it does not fit.
+        RequestError
+            On a mesh, with central differences, and where the loss has no forward derivative.
+        """
+        if self.mesh is not None or not self._exact:
+            raise RequestError("linearize: not on a mesh, and not with central differences")
+        self._check()
+        other = copy.copy(self)
+        other._linearized = self._step("product").linearized(
+            self.params, self._frozen, self._scalar(1 / self._data.examples), self._data
+        )
         return other
 
     def with_batches(self, batches: Iterable) -> "Objective":
         """The same loss and parameters over other data."""
-        other = copy.copy(self)
+        other = self._changed()
         other._data = MicroBatches(batches, self.mesh)
         other._state = {"checked": False}
-        other._differences = None
+        return other
+
+    def _changed(self) -> "Objective":
+        """A copy without what belongs to this one's products."""
+        other = copy.copy(self)
+        other._differences = other._linearized = None
         return other
 
     def subset(self, examples: Sequence[int]) -> "Objective":
@@ -298,11 +326,10 @@ class Objective:
         if unknown or not names:
             found = repr(unknown[0]) if unknown else "in an empty list"
             raise RequestError(f"block: no parameter {found}; see parameters.leaf_names(params)")
-        part = copy.copy(self)
+        part = self._changed()
         part.params = {name: leaves[name] for name in names}
         part._frozen = {name: leaf for name, leaf in leaves.items() if name not in part.params}
         part._assembly = Assembly(self._assembly.structure, self._assembly.names, whole=False)
-        part._differences = None
         return part
 
     # --- evaluations ------------------------------------------------------------------------------
@@ -368,11 +395,15 @@ class Objective:
                 name: differences[name].product(parts[name].gradient, parts[name].params, v)
                 for name, v in vectors.items()
             }
-        sums: dict[str, Tree] = {}
+        kept = {name: parts[name]._linearized for name in vectors if parts[name]._linearized}
+        sums = {name: linear.product(vectors[name]) for name, linear in kept.items()}
+        left = [name for name in vectors if name not in kept]
         weight = self._scalar(1 / self._data.examples)
-        for micro in self._data:
-            for name, vector in vectors.items():
-                sums[name] = parts[name]._add(sums.get(name), "product", vector, weight, micro)
+        for micro in self._data if left else ():
+            for name in left:
+                sums[name] = parts[name]._add(
+                    sums.get(name), "product", vectors[name], weight, micro
+                )
         reduced = {name: sum_over_devices(self.mesh)(total) for name, total in sums.items()}
         if not self.l2:
             return reduced

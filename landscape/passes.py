@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from landscape.batches import MicroBatch
+from landscape.batches import MicroBatch, MicroBatches
 from landscape.derivatives import Kind, Matrix, Order, contribution
-from landscape.devices import DATA_AXIS, compile_within_memory, place, split
+from landscape.devices import DATA_AXIS, compile_within_memory, split
 from landscape.errors import RequestError
+from landscape.linearized import Linearized
 from landscape.parameters import Tree, wide
 
 
@@ -106,6 +107,25 @@ class Step:
             )
             _programs[key] = self._compile(inputs, compile_)
         return _programs[key]
+
+    def linearized(
+        self,
+        free: Tree,
+        frozen: dict[str, jax.Array],
+        weight: jax.Array,
+        data: MicroBatches,
+    ) -> Linearized:
+        """The products' linear maps, by forward differentiation only."""
+        contribute, _ = _functions(self, "forward")
+        try:
+            return Linearized(contribute, free, frozen, weight, data, data.count)
+        except _UNDIFFERENTIABLE as error:
+            if not _about_differentiation(error):
+                raise
+            raise RequestError(
+                f"linearize: an operation has no forward derivative ({str(error).splitlines()[0]})"
+                "; leave it out"
+            ) from error
 
     def traced(
         self,
@@ -224,10 +244,20 @@ def _unstacked(tree: Tree) -> Tree:
 
 def _zeros(shapes: Tree, mesh: Mesh | None) -> Tree:
     """Zeros in float32 or better; on a mesh with a leading axis of devices."""
-    if mesh is None:
-        return jax.tree.map(lambda x: jnp.zeros(x.shape, wide(x.dtype)), shapes)
-    stacked = jax.tree.map(lambda x: np.zeros((mesh.size, *x.shape), wide(x.dtype)), shapes)
-    return place(stacked, split(mesh))
+    leaves, structure = jax.tree.flatten(shapes)
+    made = _zero_leaves(tuple((x.shape, np.dtype(wide(x.dtype))) for x in leaves), mesh)()
+    return jax.tree.unflatten(structure, made)
+
+
+@functools.lru_cache(maxsize=256)
+def _zero_leaves(shapes: tuple, mesh: Mesh | None) -> Callable[[], list[jax.Array]]:
+    """One program for all leaves: an operation a leaf would take longer than a small product."""
+    front, sharding = ((), None) if mesh is None else ((mesh.size,), split(mesh))
+
+    def zeros():
+        return [jnp.zeros((*front, *shape), dtype) for shape, dtype in shapes]
+
+    return jax.jit(zeros, out_shardings=sharding)
 
 
 @functools.lru_cache(maxsize=8)

@@ -9,7 +9,7 @@ from spectra import dense, quadratic, rotated
 
 from landscape import devices, parameters
 from landscape.derivatives import Matrix
-from landscape.errors import RequestError
+from landscape.errors import OutOfMemory, RequestError
 from landscape.objective import Composite, Objective
 from landscape.passes import sum_over_devices
 
@@ -461,6 +461,32 @@ def test_central_differences_come_with_their_error():
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(part.product(vector)))
     with pytest.raises(RequestError, match="no curvature per example"):
         central.quadratic_forms(exact.params)
+
+
+@pytest.mark.parametrize("curvature", get_args(Matrix))
+def test_kept_linearizations_give_the_same_products(curvature):
+    objective = network_objective(l2=0.1).with_curvature(curvature)
+    vector = parameters.gaussian(jax.random.key(1), objective.params)
+    for one in (objective, objective.block(parameters.leaf_names(objective.params)[:1])):
+        v = jax.tree.map(lambda p: jnp.full_like(p, 0.5), one.params)
+        jax.tree.map(
+            lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5),
+            one.linearized().product(v),
+            one.product(v),
+        )
+    changed = objective.linearized().with_batches(objective.subset(range(5)).batches)
+    other = objective.subset(range(5)).product(vector)
+    jax.tree.map(np.testing.assert_array_equal, changed.product(vector), other)
+
+
+def test_linearizations_that_do_not_fit_are_refused(monkeypatch):
+    objective = network_objective()
+    objective.prepare("product")
+    monkeypatch.setattr("landscape.linearized.available_memory", lambda: 10)
+    with pytest.raises(OutOfMemory, match="micro-batches need"):
+        objective.linearized()
+    with pytest.raises(RequestError, match="mesh"):
+        network_objective(mesh=devices.data_mesh(2)).linearized()
 
 
 def test_central_differences_can_be_traced():

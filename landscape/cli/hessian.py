@@ -49,6 +49,8 @@ class _Request:
     """Also how far λmax depends on the images, held-out images included (twice the products)."""
     scan: tuple[int, ...] = ()
     """Also λmax over this many images, for several numbers."""
+    linearize: bool = False
+    """Keep what all products have in common: faster, if the memory is large enough."""
     second_derivative: Literal["exact", "central_differences"] = "exact"
     """central_differences: for networks that can be differentiated only once."""
     pictures: str | None = None
@@ -86,6 +88,8 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     settings = {name: getattr(options, name) for name in _SETTINGS}
     request = {**described, **settings, "targets": ["whole", *blocks], "blocks": blocks}
     plan = _Plan(options, blocks, objective)
+    if options.linearize:
+        objective = objective.linearized()
     with (
         results.ResultFile(
             path,

@@ -102,6 +102,15 @@ def test_other_matrices(measure, kind):
     assert found["lambda_max"]["lower"] <= largest <= found["lambda_max"]["upper"]
 
 
+def test_linearizing_changes_no_number(measure):
+    one, other = (
+        measure("--blocks", "tensors", *more, out=f"{len(more)}.h5")
+        for more in ([], ["--linearize"])
+    )
+    estimates = [found["lambda_max"]["estimate"] for found in (one, other)]
+    assert estimates[0] == pytest.approx(estimates[1], rel=1e-5)
+
+
 def test_running_out_of_products_is_told(measure):
     found = measure("--blocks", "none", "--limit", 3, "--scan", 100, expected=1)
     assert not found["lambda_max"]["converged"]
