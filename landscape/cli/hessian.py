@@ -81,6 +81,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     path = subject.result_path(options, loaded, options.matrix.replace("_", "-"))
     kept = 2 + (2 * options.top + 10 if options.top else 0)
     change = functools.partial(_matrix, options)
+    kept = None if options.linearize else kept
     objective = subject.fitting_objective(options, loaded, change, kept)
     blocks = _blocks(options, objective.params)
     _check(options, objective, blocks)

@@ -174,7 +174,7 @@ def fitting_objective(
     options: Subject,
     loaded: Loaded | None,
     change: Callable[[Any], Any],
-    vectors: int,
+    vectors: int | None,
 ) -> Any:
     """The same, changed, with batches small enough for products.
 
@@ -187,8 +187,8 @@ def fitting_objective(
     change
         What is made of the objective, such as another matrix.
     vectors
-        Vectors that will be kept beside a product. Where no batch size was asked for, it is halved
-        until the compiled program fits beside them.
+        Vectors that will be kept beside a product; None if products are not compiled as such.
+        Where no batch size was asked for, it is halved until the program fits beside them.
     """
     if options.objective is not None:
         return change(_own_objective(options.objective))
@@ -196,7 +196,8 @@ def fitting_objective(
     while True:
         try:
             made = change(_objective(options, loaded, size))
-            made.prepare("product", vectors=vectors)
+            if vectors is not None:
+                made.prepare("product", vectors=vectors)
             return made
         except OutOfMemory:
             if options.batch_size is not None or size == 1:
