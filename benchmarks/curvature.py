@@ -3,7 +3,8 @@
     python benchmarks/curvature.py [--part product] [--json]
 
 Parts: `product` (one pass over the data, by library), `certified` (λmax to 1 % at 99.9 % against
-PyHessian's stop), `blocks` (one product of each block of a ViT), `memory` (peak of a process).
+PyHessian's stop), `blocks` (one product of each block of a ViT), `top` (20 eigenpairs of a million
+parameters), `memory` (peak of a process).
 Every ratio compares timings that alternate within this run, medians over --repeats. It reports and
 asserts nothing: a target that is missed is marked "missed".
 """
@@ -211,6 +212,18 @@ def measure_blocks(suite: dict[str, Subject], options: argparse.Namespace) -> It
     yield figure("last block", ratios[-1], "gradients")
 
 
+def measure_top(suite: dict[str, Subject], options: argparse.Namespace) -> Iterator[Figure]:
+    subject = suite.get("vit") or Subject(NETWORKS["vit"](None), options)
+    figure = partial(Figure, "top", subject.pair.name)
+    product = Timed(subject.objective.linearized())
+    found, seconds = timed(lambda: landscape.eigenpairs(product, 20))
+    yield figure("parameters", parameters.size(subject.pair.params))
+    yield figure("20 eigenpairs: products", found.products)
+    yield figure("20 eigenpairs: seconds", seconds, "s")
+    yield figure("20 eigenpairs: not spent in products", 100 * (1 - product.seconds / seconds), "%")
+    yield figure("20 eigenpairs: converged, none missed", found.converged)
+
+
 def measure_memory(suite: dict[str, Subject], options: argparse.Namespace) -> Iterator[Figure]:
     for name in suite:
         for who in LIBRARIES:
@@ -227,6 +240,7 @@ PARTS = {
     "product": measure_products,
     "certified": measure_certified,
     "blocks": measure_blocks,
+    "top": measure_top,
     "memory": measure_memory,
 }
 

@@ -208,3 +208,30 @@ def test_the_command_is_recorded_so_that_it_can_be_repeated(run, call, tmp_path)
     assert f"--out {path}" in recorded
     assert "--json" not in recorded
     json.dumps(results.read(path).attributes)
+
+
+def test_a_batch_that_fits_is_found_where_none_is_asked_for(run, call, tmp_path, monkeypatch):
+    from landscape import passes
+    from landscape.errors import OutOfMemory
+
+    compiled, tried = passes.compile_within_memory, []
+
+    def compile_little(*arguments, examples, **options):
+        tried.append(examples)
+        if examples > 20:
+            raise OutOfMemory("batch_size: too large")
+        return compiled(*arguments, examples=examples, **options)
+
+    monkeypatch.setattr(passes, "compile_within_memory", compile_little)
+    arguments = ["hessian", "--checkpoint", run, "--images", 50, "--blocks", "none"]
+    arguments += ["--ends", "max", "--data-error", "--out", tmp_path / "h.h5"]
+    status, found, _ = call(*arguments)
+    assert status == 0
+    assert list(dict.fromkeys(tried)) == [50, 25, 12]
+    assert found["data_error"]["held_out_examples"] == 50
+    assert found["data_error"]["quotient"] == pytest.approx(
+        found["lambda_max"]["estimate"], rel=1e-2
+    )
+    status, _, err = call(*arguments, "--batch-size", 40, "--out", tmp_path / "other.h5")
+    assert status == 2
+    assert "too large" in err
