@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import scipy.linalg
 
 from landscape import parameters
 from landscape.curvature import panel
-from landscape.curvature.lanczos import Recurrence, check_finite
+from landscape.curvature.lanczos import Recurrence, Tridiagonal, check_finite
 from landscape.errors import RequestError
 from landscape.journal import Journal
 from landscape.objective import Objective
@@ -235,48 +236,50 @@ class _Run:
             return -np.inf, True
         self._truncate(self.k)
         bottom = min(0.0, float(self._ritz()[0][-1]))
-        journal = self.journal.part("check")
         while True:
             values, _ = self._ritz()
-            enough = float(values[-1]) + width * self.scale
-            key = jax.random.fold_in(jax.random.key(self.seed), 2**20 + self.rounds)
-            recurrence = Recurrence(self.objective, key)
-            seen = recurrence.coefficients
-            ceiling, missed = np.inf, False
-            if (kept := journal.load()) is not None and kept["rounds"] == self.rounds:
-                seen.alpha, seen.beta = kept["alpha"], kept["beta"]
-                recurrence.resume(functools.partial(self._kept, journal))
-                self.products, ceiling, missed = kept["products"], kept["ceiling"], kept["missed"]
-            while self.products < self.limit:
-                recurrence.advance(self._outside(recurrence.vector, bottom))
-                ceiling = min(ceiling, seen.ceiling(failure / 2 ** (self.rounds + 1)) + self.slack)
-                ritz, residuals = seen.ritz()
-                # What lies above the smallest value by more than its own error was missed.
-                above = ritz[-1] > values[-1] + 2 * self.tolerance * self.scale
-                missed = missed or bool(above)
-                if not missed and ceiling <= enough:
-                    return ceiling, True
-                if missed and residuals[-1] <= self.tolerance * self.scale:
-                    break
-                if seen.exhausted:
-                    break
-                coefficients, vectors = recurrence.state()
-                progress = {
-                    "rounds": self.rounds,
-                    "products": self.products,
-                    "ceiling": ceiling,
-                    "missed": missed,
-                }
-                # A name stands for one value, so it tells the round.
-                vectors = {f"{self.rounds}-{name}": tree for name, tree in vectors.items()}
-                journal.save({**coefficients, **progress}, vectors.keys(), vectors.__getitem__)
-            else:
-                return ceiling, False
-            if not missed:
-                return ceiling, False
-            self._insert(key, seen, bottom)
+            recurrence = Recurrence(self.objective, self._round_key())
+            ceiling, verdict = self._look(
+                recurrence, bottom, values[-1], width * self.scale, failure / 2 ** (self.rounds + 1)
+            )
+            if verdict != "missed":
+                return ceiling, verdict == "complete"
+            self._insert(recurrence.coefficients, bottom)
             self.rounds += 1
             self._keep()
+
+    def _round_key(self) -> jax.Array:
+        return jax.random.fold_in(jax.random.key(self.seed), 2**20 + self.rounds)
+
+    def _look(
+        self, recurrence: Recurrence, bottom: float, least: float, width: float, failure: float
+    ) -> tuple[float, Literal["complete", "missed", "unknown"]]:
+        """One round: a bound on the complement, and whether an eigenvalue above ``least`` shows."""
+        journal, seen = self.journal.part("check"), recurrence.coefficients
+        ceiling, missed = np.inf, False
+        if (kept := journal.load()) is not None and kept["rounds"] == self.rounds:
+            seen.alpha, seen.beta = kept["alpha"], kept["beta"]
+            recurrence.resume(functools.partial(self._kept, journal))
+            self.products, ceiling, missed = kept["products"], kept["ceiling"], kept["missed"]
+        while self.products < self.limit:
+            recurrence.advance(self._outside(recurrence.vector, bottom))
+            ceiling = min(ceiling, seen.ceiling(failure) + self.slack)
+            ritz, residuals = seen.ritz()
+            # What lies above the smallest value by more than its own error was missed.
+            missed = missed or bool(ritz[-1] > least + 2 * self.tolerance * self.scale)
+            if not missed and ceiling <= least + width:
+                return ceiling, "complete"
+            if missed and (seen.exhausted or residuals[-1] <= self.tolerance * self.scale):
+                return ceiling, "missed"
+            if seen.exhausted:
+                break
+            coefficients, vectors = recurrence.state()
+            progress = {"rounds": self.rounds, "products": self.products}
+            progress |= {"ceiling": ceiling, "missed": missed}
+            # A name stands for one value, so it tells the round.
+            vectors = {f"{self.rounds}-{name}": tree for name, tree in vectors.items()}
+            journal.save({**coefficients, **progress}, vectors.keys(), vectors.__getitem__)
+        return ceiling, "unknown"
 
     def _kept(self, journal: Journal, name: str) -> Tree:
         return journal.vector(f"{self.rounds}-{name}", self.objective.params)
@@ -287,10 +290,10 @@ class _Run:
         image, _ = panel.split(self.basis, self.product(outside))
         return parameters.add_scaled(image, bottom, inside)
 
-    def _insert(self, key: jax.Array, seen, bottom: float) -> None:
+    def _insert(self, seen: Tridiagonal, bottom: float) -> None:
         """Repeat the check's recurrence for its largest Ritz vector; Rayleigh-Ritz with it."""
         _, coordinates = scipy.linalg.eigh_tridiagonal(seen.alpha, seen.beta[:-1])
-        again = Recurrence(self.objective, key)
+        again = Recurrence(self.objective, self._round_key())
         vector = None
         for step, weight in enumerate(coordinates[:, -1]):
             part = parameters.scaled(again.vector, float(weight))
