@@ -18,8 +18,9 @@ import numpy as np
 import resident
 
 import landscape
-from landscape import parameters, passes
+from landscape import parameters
 from landscape.models.registry import build
+from landscape.objective import passes
 from landscape.training.losses import softmax_cross_entropy
 
 PRODUCTS = 8

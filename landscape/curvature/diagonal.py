@@ -11,8 +11,8 @@ import numpy as np
 from landscape import parameters
 from landscape.curvature.lanczos import check_finite
 from landscape.errors import RequestError
-from landscape.linear_operator import as_scipy
 from landscape.objective import Objective
+from landscape.objective.linear_operator import as_scipy
 from landscape.parameters import Tree
 
 

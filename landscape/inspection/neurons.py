@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from landscape.batches import MicroBatches
+from landscape.objective.batches import MicroBatches
 from landscape.parameters import Tree
 
 

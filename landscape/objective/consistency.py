@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from landscape.batches import MicroBatch
 from landscape.errors import RequestError
+from landscape.objective.batches import MicroBatch
 
 
 def check_repeatable(loss: Callable[[], float]) -> None:

@@ -19,16 +19,16 @@ import numpy as np
 from jax.sharding import Mesh
 
 from landscape import parameters
-from landscape.batches import MicroBatch, MicroBatches
-from landscape.consistency import check_independent, check_repeatable
-from landscape.derivatives import Kind, Matrix
 from landscape.devices import gathered, place, replicated
-from landscape.differences import Differences, choose_differences
 from landscape.errors import RequestError
-from landscape.linear_operator import as_scipy
-from landscape.linearized import Linearized
+from landscape.objective.batches import MicroBatch, MicroBatches
+from landscape.objective.consistency import check_independent, check_repeatable
+from landscape.objective.derivatives import Kind, Matrix
+from landscape.objective.differences import Differences, choose_differences
+from landscape.objective.linear_operator import as_scipy
+from landscape.objective.linearized import Linearized
+from landscape.objective.passes import Assembly, ById, Step, sum_over_devices
 from landscape.parameters import Tree
-from landscape.passes import Assembly, ById, Step, sum_over_devices
 
 Loss = Callable[[Tree, Any], jax.Array]
 

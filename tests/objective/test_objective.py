@@ -8,10 +8,10 @@ import scipy.sparse.linalg
 from spectra import dense, quadratic, rotated
 
 from landscape import devices, parameters
-from landscape.derivatives import Matrix
 from landscape.errors import OutOfMemory, RequestError
 from landscape.objective import Composite, Objective
-from landscape.passes import sum_over_devices
+from landscape.objective.derivatives import Matrix
+from landscape.objective.passes import sum_over_devices
 
 PRECISION = {np.float32: 1e-5, np.float64: 1e-10}
 
@@ -354,7 +354,7 @@ def test_descriptions_identify_data_and_parameters():
 
 def test_large_data_are_streamed_and_give_the_same(monkeypatch):
     kept = network_objective()
-    monkeypatch.setattr("landscape.batches.KEEP_BYTES", 0)
+    monkeypatch.setattr("landscape.objective.batches.KEEP_BYTES", 0)
     streamed = network_objective()
     vector = jax.tree.map(jnp.ones_like, kept.params)
     jax.tree.map(
@@ -482,7 +482,7 @@ def test_kept_linearizations_give_the_same_products(curvature):
 def test_linearizations_that_do_not_fit_are_refused(monkeypatch):
     objective = network_objective()
     objective.prepare("product")
-    monkeypatch.setattr("landscape.linearized.available_memory", lambda: 10)
+    monkeypatch.setattr("landscape.objective.linearized.available_memory", lambda: 10)
     with pytest.raises(OutOfMemory, match="micro-batches need"):
         objective.linearized()
     with pytest.raises(RequestError, match="mesh"):

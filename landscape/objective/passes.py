@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from landscape.batches import MicroBatch, MicroBatches
-from landscape.derivatives import Kind, Matrix, Order, contribution
 from landscape.devices import DATA_AXIS, compile_within_memory, split
 from landscape.errors import RequestError
-from landscape.linearized import Linearized
+from landscape.objective.batches import MicroBatch, MicroBatches
+from landscape.objective.derivatives import Kind, Matrix, Order, contribution
+from landscape.objective.linearized import Linearized
 from landscape.parameters import Tree, wide
 
 
@@ -64,8 +64,9 @@ class Program:
 
 @dataclass(frozen=True)
 class Step:
-    """What is computed of every micro-batch, see :mod:`landscape.derivatives`: sums, or the
-    examples' quadratic forms.
+    """What is computed of every micro-batch: sums, or the examples' quadratic forms.
+
+    See :mod:`landscape.objective.derivatives`.
 
     Equal steps share their compiled programs, also between checkpoints of one model.
     """

@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from landscape.batches import MicroBatch
 from landscape.devices import available_memory, compile_within_memory
 from landscape.errors import OutOfMemory
+from landscape.objective.batches import MicroBatch
 from landscape.parameters import Tree, wide
 
 
