@@ -211,8 +211,8 @@ def test_the_command_is_recorded_so_that_it_can_be_repeated(run, call, tmp_path)
 
 
 def test_a_batch_that_fits_is_found_where_none_is_asked_for(run, call, tmp_path, monkeypatch):
-    from landscape import passes
     from landscape.errors import OutOfMemory
+    from landscape.objective import passes
 
     compiled, tried = passes.compile_within_memory, []
 
