@@ -8,6 +8,7 @@ ends only with a stated small probability.
 import dataclasses
 import functools
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -195,6 +196,8 @@ class Recurrence:
         """
         done = self.coefficients
         beta = done.beta[-1] if done.beta else 0.0
+        if any(map(operator.is_, jax.tree.leaves(image), jax.tree.leaves(self.vector))):
+            image = jax.tree.map(jnp.copy, image)  # an identity may hand its argument back
         alpha, beta, following = _advance(image, self.vector, self._previous, beta)
         self._previous, self.vector = self.vector, following
         done.alpha.append(float(alpha))

@@ -165,6 +165,12 @@ def test_a_vanishing_hessian_is_certified_as_zero():
     assert found.lambda_max.upper == found.lambda_min.lower == 0
 
 
+def test_a_product_may_hand_its_argument_back():
+    operator = Diagonal(np.ones(30))
+    operator.product = lambda vector: vector
+    assert extremes(operator).lambda_max.estimate == pytest.approx(1)
+
+
 def test_the_same_seed_gives_the_same_run():
     runs = [extremes(Diagonal(SPECTRA["no gap"]), seed=s) for s in (1, 1, 2)]
     assert runs[0].runs == runs[1].runs
