@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from landscape.devices import place, split
+from landscape.devices import place, replicated, split
 from landscape.errors import RequestError
 
 KEEP_BYTES = 2**30  # data sets up to this size stay on the devices between passes
@@ -34,7 +34,7 @@ class MicroBatches:
 
     A batch is any pytree of arrays with one leading axis of examples. A ragged batch is padded
     with copies of its last example (real values cannot produce NaN) and masked. On a mesh the
-    leading axis is divided among the devices.
+    leading axis is divided among the devices, or every device has all examples (not ``divided``).
 
     Attributes
     ----------
@@ -50,14 +50,14 @@ class MicroBatches:
         Hex digest (16 characters) of one pass: the identity of the data.
     """
 
-    def __init__(self, batches: Iterable, mesh: Mesh | None):
+    def __init__(self, batches: Iterable, mesh: Mesh | None, *, divided: bool = True):
         if iter(batches) is batches:
             raise RequestError(
                 "batches: got an iterator, which gives its examples only once; "
                 "pass a list, or an object whose __iter__ starts anew"
             )
         self.source = batches
-        self._mesh = mesh
+        self._mesh, self._divided = mesh, divided
         self.size = 0
         self._first: Any = None
         self._kept: list[MicroBatch] | None = None
@@ -135,7 +135,7 @@ class MicroBatches:
 
     def _prepare(self, batch: Any) -> MicroBatch:
         count = _count(batch)
-        devices = self._mesh.size if self._mesh is not None else 1
+        devices = self._mesh.size if self._mesh is not None and self._divided else 1
         self.size = max(self.size, -(-count // devices) * devices)
         rows = np.arange(self.size)
         if count < self.size:
@@ -146,7 +146,7 @@ class MicroBatches:
         examples = int(mask.sum())
         if self._mesh is None:
             return MicroBatch(jax.tree.map(jnp.asarray, batch), jnp.asarray(mask), examples)
-        sharding = split(self._mesh)
+        sharding = split(self._mesh) if self._divided else replicated(self._mesh)
         return MicroBatch(place(batch, sharding), place(mask, sharding), examples)
 
 

@@ -15,7 +15,7 @@ from landscape import parameters
 from landscape.errors import RequestError
 from landscape.parameters import Tree, wide
 
-Kind = Literal["loss", "gradient", "product", "form"]
+Kind = Literal["loss", "moments", "slope", "state", "gradient", "product", "form"]
 Matrix = Literal["hessian", "gauss_newton", "empirical_fisher"]
 Order = Literal["forward", "reverse"]
 
@@ -24,18 +24,21 @@ def contribution(
     kind: Kind,
     matrix: Matrix,
     order: Order,
-    loss: Callable[[Tree, Any], jax.Array],
-    metrics: Callable[[Tree, Any], Mapping[str, jax.Array]] | None,
-    merge: Callable[[Tree, dict], Tree],
+    loss: Callable[..., jax.Array],
+    metrics: Callable[..., Mapping[str, jax.Array]] | None,
+    estimate: Callable[[Tree, Any, jax.Array], Tree] | None,
+    merge: Callable[[Tree, Any], tuple],
 ) -> Callable:
-    """The function ``(free, frozen, vector, weight, batch, mask) -> contribution``.
+    """The function ``(free, fixed, vector, weight, batch, mask) -> contribution``.
 
-    ``"loss"`` gives ``{name: weighted sum}``, ``"gradient"`` and ``"product"`` trees like ``free``,
-    ``"form"`` the quadratic form ``v'A_n v`` of every example (B,), unweighted.
+    ``"loss"`` gives ``{name: weighted sum}``; ``"moments"`` that and the same of the squares;
+    ``"slope"`` both and the gradient; ``"state"`` the weighted sum of the batches' states;
+    ``"gradient"`` and ``"product"`` trees like ``free``; ``"form"`` the quadratic form
+    ``v'A_n v`` of every example (B,), unweighted.
     """
     directional = jvp_forward if order == "forward" else jvp_reverse
 
-    def contribute(free, frozen, vector, weight, batch, mask):
+    def contribute(free, fixed, vector, weight, batch, mask):
         def check(losses):
             if jnp.shape(losses) != mask.shape:
                 raise RequestError(
@@ -50,21 +53,41 @@ def contribution(
             return total * weight.astype(losses.dtype)
 
         def losses(free):
-            return check(loss(merge(free, frozen), batch))
+            return check(loss(*merge(free, fixed), batch))
 
         def total(free):
             return masked(losses(free))
 
+        def measured():
+            extra = metrics(*merge(free, fixed), batch) if metrics else {}
+            return {name: check(values) for name, values in extra.items()}
+
+        def moments(each):
+            squares = {name: masked(values**2) for name, values in each.items()}
+            return {"mean": {n: masked(values) for n, values in each.items()}, "square": squares}
+
         if kind == "loss":
-            extra = metrics(merge(free, frozen), batch) if metrics else {}
-            return {"loss": total(free)} | {name: masked(value) for name, value in extra.items()}
+            return {"loss": total(free)} | {n: masked(v) for n, v in measured().items()}
+        if kind == "moments":
+            return moments({"loss": losses(free)} | measured())
+        if kind == "slope":
+
+            def total_and_each(free):
+                each = losses(free)
+                return masked(each), each
+
+            gradient, each = jax.grad(total_and_each, has_aux=True)(free)
+            return moments({"loss": each} | measured()) | {"gradient": gradient}
+        if kind == "state":
+            share = weight * jnp.sum(mask, dtype=weight.dtype)
+            return parameters.scaled(estimate(*merge(free, None), batch, mask), share)
         if kind == "gradient":
             return jax.grad(total)(free)
 
         tangent = jax.tree.map(lambda v, p: v.astype(p.dtype), vector, free)
 
         def outputs(free):
-            return loss.outputs(merge(free, frozen), batch)
+            return loss.outputs(*merge(free, fixed), batch)
 
         def criterion(out):
             return check(loss.criterion(out, batch))

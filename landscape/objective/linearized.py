@@ -24,8 +24,8 @@ class Linearized:
     Parameters
     ----------
     contribute
-        ``contribute(free, frozen, vector, weight, batch, mask)``, linear in ``vector``.
-    free, frozen, weight
+        ``contribute(free, fixed, vector, weight, batch, mask)``, linear in ``vector``.
+    free, fixed, weight
         Its arguments that stay.
     data
         The micro-batches.
@@ -42,22 +42,22 @@ class Linearized:
         self,
         contribute: Callable,
         free: Tree,
-        frozen: dict[str, jax.Array],
+        fixed: Any,
         weight: jax.Array,
         data: Iterable[MicroBatch],
         count: int,
     ):
-        def linearize(free, frozen, weight, batch, mask):
+        def linearize(free, fixed, weight, batch, mask):
             zero = jax.tree.map(lambda p: jnp.zeros(p.shape, wide(p.dtype)), free)
             return jax.linearize(
-                lambda vector: contribute(free, frozen, vector, weight, batch, mask), zero
+                lambda vector: contribute(free, fixed, vector, weight, batch, mask), zero
             )[1]
 
         self._maps: list[Any] = []
         compiled = None
         with jax.default_matmul_precision("highest"):
             for micro in data:
-                inputs = (free, frozen, weight, micro.batch, micro.mask)
+                inputs = (free, fixed, weight, micro.batch, micro.mask)
                 if compiled is None:
                     compiled = compile_within_memory(
                         jax.jit(linearize), *inputs, what="linearization", examples=micro.size

@@ -27,10 +27,10 @@ from landscape.objective.derivatives import Kind, Matrix
 from landscape.objective.differences import Differences, choose_differences
 from landscape.objective.linear_operator import as_scipy
 from landscape.objective.linearized import Linearized
-from landscape.objective.passes import Assembly, ById, Step, sum_over_devices
+from landscape.objective.passes import Assembly, ById, Fixed, Step, sum_over_devices
 from landscape.parameters import Tree
 
-Loss = Callable[[Tree, Any], jax.Array]
+Loss = Callable[..., jax.Array]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Composite:
     Attributes
     ----------
     outputs
-        ``(params, batch) -> (B, ...)`` model outputs.
+        ``(params, batch) -> (B, ...)`` model outputs; ``(params, state, batch)`` with a state.
     criterion
         ``(outputs, batch) -> (B,)`` per-example losses.
     sample
@@ -50,12 +50,12 @@ class Composite:
         distribution, for one example; the Monte Carlo Fisher matrix needs it.
     """
 
-    outputs: Callable[[Tree, Any], Any]
+    outputs: Callable[..., Any]
     criterion: Callable[[Any, Any], jax.Array]
     sample: Callable[[jax.Array, Any, Any], Any] | None = None
 
-    def __call__(self, params: Tree, batch: Any) -> jax.Array:
-        return self.criterion(self.outputs(params, batch), batch)
+    def __call__(self, params: Tree, *rest: Any) -> jax.Array:
+        return self.criterion(self.outputs(params, *rest), rest[-1])
 
 
 class Objective:
@@ -78,6 +78,12 @@ class Objective:
         Coefficient of the L2 term; it shifts every Hessian eigenvalue by exactly ``l2``.
     metrics
         Optional ``metrics(params, batch) -> {name: (B,)}``, averaged in the same pass as the loss.
+    state
+        A tree of arrays that the loss takes and that is not differentiated, such as the running
+        statistics of BatchNorm. Loss and metrics are then called with ``(params, state, batch)``.
+    estimate_state
+        ``(params, batch, mask) -> state`` of one batch whose real examples ``mask`` (B,) marks,
+        for surfaces that re-estimate the state at every point.
     record
         What the loss contained, for provenance: loss name, augmentation, BatchNorm mode.
     second_derivative
@@ -121,7 +127,9 @@ class Objective:
         *,
         mesh: Mesh | None = None,
         l2: float = 0.0,
-        metrics: Callable[[Tree, Any], Mapping[str, jax.Array]] | None = None,
+        metrics: Callable[..., Mapping[str, jax.Array]] | None = None,
+        state: Tree = None,
+        estimate_state: Callable[[Tree, Any, jax.Array], Tree] | None = None,
         record: Mapping[str, Any] | None = None,
         second_derivative: Literal["exact", "central_differences"] = "exact",
     ):
@@ -137,13 +145,14 @@ class Objective:
         self._metrics = ById(metrics)
         self._record = dict(record or {})
         self._data = MicroBatches(batches, mesh)
-        self._state = {"checked": False}  # shared with the blocks made from this objective
+        self._shared = {"checked": False}  # with the blocks made from this objective
         if mesh is None:
-            params = jax.tree.map(jnp.asarray, params)
+            params, state = jax.tree.map(jnp.asarray, (params, state))
         else:
-            params = place(params, replicated(mesh))
+            params, state = place((params, state), replicated(mesh))
         self.params = params
-        self._frozen: dict[str, jax.Array] = {}
+        self._fixed = Fixed({}, state)
+        self._estimate = ById(estimate_state) if estimate_state else None
         names = tuple(parameters.leaf_names(params))
         self._assembly = Assembly(jax.tree.structure(params), names, whole=True)
 
@@ -163,11 +172,12 @@ class Objective:
     def describe(self) -> dict[str, Any]:
         """What the numbers depend on: examples, identity of data and parameters, loss terms."""
         self._check()
-        whole = self._assembly.merge(self.params, self._frozen)
+        whole = self._whole(self.params)
         return {
             "examples": self._data.examples,
             "data_hash": self._data.hash,
             "parameters_hash": parameters.content_hash(whole),
+            **({} if self.state is None else {"state_hash": parameters.content_hash(self.state)}),
             "l2": self.l2,
             "curvature": self.curvature,
             "second_derivative": self._second_derivative,
@@ -198,6 +208,15 @@ class Objective:
     def batches(self) -> Iterable:
         """The batches as they were passed in."""
         return self._data.source
+
+    @property
+    def state(self) -> Tree:
+        """What the loss takes beside the parameters; see the parameter."""
+        return self._fixed.state
+
+    @property
+    def can_estimate_state(self) -> bool:
+        return self._estimate is not None
 
     @property
     def composite(self) -> Composite:
@@ -275,7 +294,7 @@ class Objective:
         self._check()
         other = copy.copy(self)
         other._linearized = self._step("product").linearized(
-            self.params, self._frozen, self._scalar(1 / self._data.examples), self._data
+            self.params, self._fixed, self._scalar(1 / self._data.examples), self._data
         )
         return other
 
@@ -283,7 +302,26 @@ class Objective:
         """The same loss and parameters over other data."""
         other = self._changed()
         other._data = MicroBatches(batches, self.mesh)
-        other._state = {"checked": False}
+        other._shared = {"checked": False}
+        return other
+
+    def with_params(self, params: Tree) -> "Objective":
+        """The same objective at other parameters of the same shapes.
+
+        Raises
+        ------
+        RequestError
+            If their structure or shapes differ.
+        """
+        _check_like(params, self.params, "params")
+        other = self._changed()
+        other.params = params
+        return other
+
+    def with_state(self, state: Tree) -> "Objective":
+        """The same objective with another state of the same shapes."""
+        other = self._changed()
+        other._fixed = self._fixed._replace(state=state)
         return other
 
     def _changed(self) -> "Objective":
@@ -320,7 +358,7 @@ class Objective:
         RequestError
             If a name is not a leaf of the parameters.
         """
-        whole = self._assembly.merge(self.params, self._frozen)
+        whole = self._whole(self.params)
         leaves = parameters.named_leaves(whole)
         unknown = [name for name in names if name not in leaves]
         if unknown or not names:
@@ -328,7 +366,8 @@ class Objective:
             raise RequestError(f"block: no parameter {found}; see parameters.leaf_names(params)")
         part = self._changed()
         part.params = {name: leaves[name] for name in names}
-        part._frozen = {name: leaf for name, leaf in leaves.items() if name not in part.params}
+        others = {name: leaf for name, leaf in leaves.items() if name not in part.params}
+        part._fixed = self._fixed._replace(leaves=others)
         part._assembly = Assembly(self._assembly.structure, self._assembly.names, whole=False)
         return part
 
@@ -429,10 +468,10 @@ class Objective:
         self._check()
         if kind == "product" and not self._exact:
             kind = "gradient"
-        inputs = (self.params, self._frozen, None, self._scalar(1.0))
+        inputs = (self.params, self._fixed, None, self._scalar(1.0))
         if kind == "product":
             wide = jax.tree.map(lambda p: p.astype(parameters.wide(p.dtype)), self.params)
-            inputs = (self.params, self._frozen, wide, self._scalar(1.0))
+            inputs = (self.params, self._fixed, wide, self._scalar(1.0))
         beside = vectors * sum(4 * leaf.size for leaf in jax.tree.leaves(self.params))
         self._step(kind).program(*inputs, next(iter(self._data)), beside)
 
@@ -453,7 +492,7 @@ class Objective:
         step, weight = self._step("form"), self._scalar(1.0)
         forms = []
         for micro in self._data:
-            inputs = (self.params, self._frozen, vector, weight)
+            inputs = (self.params, self._fixed, vector, weight)
             values = step.program(*inputs, micro)(*inputs, micro.batch, micro.mask)
             forms.append(gathered(values)[: micro.examples])
         length = float(parameters.dot(vector, vector))
@@ -473,7 +512,7 @@ class Objective:
     def _evaluate(self, params: Tree) -> dict[str, float]:
         means = self._sums(params, self._data, 1 / self._data.examples)
         if self.l2:
-            whole = self._assembly.merge(params, self._frozen)
+            whole = self._whole(params)
             means["loss"] += self.l2 / 2 * float(parameters.dot(whole, whole))
         return means
 
@@ -500,16 +539,28 @@ class Objective:
         micro: MicroBatch,
         at: Tree | None = None,
     ) -> Tree:
-        inputs = (self.params if at is None else at, self._frozen, vector, weight)
+        inputs = (self.params if at is None else at, self._fixed, vector, weight)
         step = self._step(kind)
         if _is_traced((inputs[0], vector)):
             return step.traced(sums, *inputs, micro)
         program = step.program(*inputs, micro)
         return program(program.zeros() if sums is None else sums, *inputs, micro.batch, micro.mask)
 
-    def _step(self, kind: Kind) -> Step:
+    def _step(self, kind: Kind, *, points_on: Mesh | None = None) -> Step:
         matrix = self.curvature if kind in ("product", "form") else "hessian"
-        return Step(kind, self._loss, self._metrics, self._assembly, self.mesh, matrix)
+        return Step(
+            kind,
+            self._loss,
+            self._metrics,
+            self._assembly,
+            points_on or self.mesh,
+            matrix,
+            self._estimate,
+            points=points_on is not None,
+        )
+
+    def _whole(self, free: Tree) -> Tree:
+        return self._assembly.merge(free, self._fixed)[0]
 
     def _central(self) -> Differences:
         if self._differences is None:
@@ -525,7 +576,7 @@ class Objective:
 
     def _check(self, *, traced: bool = False) -> None:
         """Once: two passes agree, and an example's loss depends on nothing but itself."""
-        if self._state["checked"]:
+        if self._shared["checked"]:
             return
 
         def total(order: np.ndarray, mask: np.ndarray) -> float:
@@ -536,7 +587,7 @@ class Objective:
             self._data.read()
             check_repeatable(lambda: self._evaluate(self.params)["loss"])
             check_independent(next(iter(self._data)), total)
-        self._state["checked"] = True
+        self._shared["checked"] = True
 
 
 def _is_traced(tree: Tree) -> bool:
@@ -548,11 +599,11 @@ def _with_l2(total: Tree, l2: jax.Array | float, direction: Tree) -> Tree:
     return parameters.add_scaled(total, l2, direction)
 
 
-def _check_like(vector: Tree, params: Tree) -> None:
+def _check_like(vector: Tree, params: Tree, what: str = "vector") -> None:
     if jax.tree.structure(vector) != jax.tree.structure(params):
-        raise RequestError("vector: its tree structure differs from that of params")
+        raise RequestError(f"{what}: its tree structure differs from that of params")
     for (name, v), p in zip(
         parameters.named_leaves(vector).items(), jax.tree.leaves(params), strict=True
     ):
         if np.shape(v) != np.shape(p):
-            raise RequestError(f"vector: {name!r} has shape {np.shape(v)}, params {np.shape(p)}")
+            raise RequestError(f"{what}: {name!r} has shape {np.shape(v)}, params {np.shape(p)}")

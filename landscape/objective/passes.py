@@ -4,7 +4,7 @@ import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,13 @@ class ById:
         return isinstance(other, ById) and self.value is other.value
 
 
+class Fixed(NamedTuple):
+    """What the loss takes but is not differentiated: leaves by name, and the model's state."""
+
+    leaves: dict[str, jax.Array]
+    state: Tree
+
+
 @dataclass(frozen=True)
 class Assembly:
     """How the whole tree is put together from what is differentiated and what is fixed."""
@@ -40,11 +47,13 @@ class Assembly:
     names: tuple[str, ...]
     whole: bool
 
-    def merge(self, free: Tree, frozen: dict[str, jax.Array]) -> Tree:
-        if self.whole:
-            return free
-        leaves = {**frozen, **free}
-        return jax.tree.unflatten(self.structure, [leaves[name] for name in self.names])
+    def merge(self, free: Tree, fixed: Fixed | None) -> tuple:
+        """What the loss takes in front of the batch: the parameters, and the state if any."""
+        params = free
+        if not self.whole:
+            leaves = {**fixed.leaves, **free}
+            params = jax.tree.unflatten(self.structure, [leaves[name] for name in self.names])
+        return (params,) if fixed is None or fixed.state is None else (params, fixed.state)
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,9 @@ class Program:
 class Step:
     """What is computed of every micro-batch: sums, or the examples' quadratic forms.
 
-    See :mod:`landscape.objective.derivatives`.
+    See :mod:`landscape.objective.derivatives`. On a mesh the examples are divided among the
+    devices, or with ``points`` every device has parameters and a state of its own, stacked along a
+    leading axis, and all examples.
 
     Equal steps share their compiled programs, also between checkpoints of one model.
     """
@@ -77,11 +88,13 @@ class Step:
     assembly: Assembly
     mesh: Mesh | None
     matrix: Matrix = "hessian"
+    estimate: ById | None = None
+    points: bool = False
 
     def program(
         self,
         free: Tree,
-        frozen: dict[str, jax.Array],
+        fixed: Fixed,
         vector: Tree | None,
         weight: jax.Array,
         micro: MicroBatch,
@@ -97,7 +110,7 @@ class Step:
         RequestError
             If it needs more memory than there is, or an operation cannot be differentiated twice.
         """
-        inputs = (free, frozen, vector, weight, micro.batch, micro.mask)
+        inputs = (free, fixed, vector, weight, micro.batch, micro.mask)
         leaves, structure = jax.tree.flatten(inputs)
         key = (self, structure, tuple((x.shape, x.dtype, x.sharding) for x in leaves))
         if key not in _programs:
@@ -112,14 +125,14 @@ class Step:
     def linearized(
         self,
         free: Tree,
-        frozen: dict[str, jax.Array],
+        fixed: Fixed,
         weight: jax.Array,
         data: MicroBatches,
     ) -> Linearized:
         """The products' linear maps, by forward differentiation only."""
         contribute, _ = _functions(self, "forward")
         try:
-            return Linearized(contribute, free, frozen, weight, data, data.count)
+            return Linearized(contribute, free, fixed, weight, data, data.count)
         except _UNDIFFERENTIABLE as error:
             if not _about_differentiation(error):
                 raise
@@ -132,14 +145,14 @@ class Step:
         self,
         sums: Tree | None,
         free: Tree,
-        frozen: dict[str, jax.Array],
+        fixed: Fixed,
         vector: Tree,
         weight: jax.Array,
         micro: MicroBatch,
     ) -> Tree:
         """One micro-batch more, inside a function that is being traced."""
         sums = _zeros(free, self.mesh) if sums is None else sums
-        inputs = (sums, free, frozen, vector, weight, micro.batch, micro.mask)
+        inputs = (sums, free, fixed, vector, weight, micro.batch, micro.mask)
         with jax.default_matmul_precision("highest"):
             try:
                 return _functions(self, "forward")[1](*inputs)
@@ -172,16 +185,24 @@ class Step:
             return Program(compile_(step, *inputs), None, self.mesh)
         # A derivative is shaped like what it is taken of; tracing it twice takes seconds.
         shapes = inputs[0]
-        if self.kind == "loss":
-            shapes = jax.eval_shape(contribute, *inputs)
+        if self.kind in ("loss", "moments", "slope", "state"):
+            shapes = jax.eval_shape(contribute, *self._of_one_point(inputs))
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), shapes)
         sums = _zeros(shapes, self.mesh)
         return Program(compile_(step, sums, *inputs), shapes, self.mesh)
 
+    def _of_one_point(self, inputs: tuple) -> tuple:
+        if not self.points:
+            return inputs
+        (free, fixed), rest = jax.eval_shape(_unstacked, inputs[:2]), inputs[2:]
+        return free, fixed, *rest
+
     @property
     def _what(self) -> str:
-        if self.kind in ("loss", "gradient"):
-            return {"loss": "forward pass", "gradient": "gradient"}[self.kind]
+        if self.kind in ("gradient", "slope"):
+            return "gradient"
+        if self.kind in ("loss", "moments", "state"):
+            return "forward pass"
         return f"{self.matrix.replace('_', '-')} {self.kind}"
 
 
@@ -199,12 +220,20 @@ def _about_differentiation(error: Exception) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _functions(step: Step, order: Order) -> tuple[Callable, Callable]:
-    """``contribute(free, frozen, vector, weight, batch, mask)``, and the step that adds it up."""
+    """``contribute(free, fixed, vector, weight, batch, mask)``, and the step that adds it up."""
     contribute = contribution(
-        step.kind, step.matrix, order, step.loss.value, step.metrics.value, step.assembly.merge
+        step.kind,
+        step.matrix,
+        order,
+        step.loss.value,
+        step.metrics.value,
+        step.estimate.value if step.estimate else None,
+        step.assembly.merge,
     )
     everywhere = PartitionSpec()
     inputs_on = (*[everywhere] * 4, _ON_DATA, _ON_DATA)
+    if step.points:
+        inputs_on = (_ON_DATA, _ON_DATA, *[everywhere] * 4)
     if step.kind == "form":
         if step.mesh is None:
             return contribute, jax.jit(contribute)
@@ -217,8 +246,10 @@ def _functions(step: Step, order: Order) -> tuple[Callable, Callable]:
         return contribute, jax.jit(add, donate_argnums=0)
 
     # Each device adds to its own sums.
-    def add_local(sums, *inputs):
-        return _stacked(add(_unstacked(sums), *inputs))
+    def add_local(sums, free, fixed, *rest):
+        if step.points:
+            free, fixed = _unstacked((free, fixed))
+        return _stacked(add(_unstacked(sums), free, fixed, *rest))
 
     return contribute, jax.jit(
         _sharded(add_local, step.mesh, (_ON_DATA, *inputs_on)), donate_argnums=0

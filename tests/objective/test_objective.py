@@ -196,7 +196,9 @@ def test_a_product_communicates_once():
     objective.product(vector)
     step = objective._step("product")
     weight = objective._scalar(1.0)
-    program = step.program(objective.params, {}, vector, weight, next(iter(objective._data)))
+    program = step.program(
+        objective.params, objective._fixed, vector, weight, next(iter(objective._data))
+    )
     assert "all-reduce" not in program.compiled.as_text()
     reduction = sum_over_devices(mesh).lower(program.zeros()).compile().as_text()
     assert reduction.count(" all-reduce(") == 1

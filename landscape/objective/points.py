@@ -1,0 +1,142 @@
+"""An objective at many points: losses, metrics and gradient norms, started before they are read.
+
+A surface costs its forward passes, so the next point is started while the last one is computed,
+and on a mesh every device works on a point of its own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from landscape import parameters
+from landscape.devices import gathered, place, replicated
+from landscape.errors import RequestError
+from landscape.objective.batches import MicroBatches
+from landscape.objective.objective import Objective
+from landscape.objective.passes import Fixed, Step, sum_over_devices
+from landscape.parameters import Tree
+
+
+class Points:
+    """Evaluations of one objective at one point or, on a mesh, at one point per device.
+
+    With a mesh parameters and states come stacked: every leaf has a leading axis of ``size``
+    points, divided among the devices.
+
+    Parameters
+    ----------
+    objective
+        Loss, metrics and data; a whole objective, not a block.
+    mesh
+        Devices over which the points are spread; each holds all examples. None for one point at a
+        time, on the objective's own devices.
+    gradient
+        Whether the gradient's norm is measured as well.
+
+    Raises
+    ------
+    RequestError
+        If points are to be spread and the objective divides its examples among devices already.
+    """
+
+    def __init__(self, objective: Objective, *, mesh: Mesh | None = None, gradient: bool = False):
+        if mesh is not None and objective.mesh is not None:
+            raise RequestError("devices: spread either the points or the examples, not both")
+        self.size = 1 if mesh is None else mesh.size
+        self._objective = objective
+        self._kind = "slope" if gradient else "moments"
+        self._mesh = mesh
+        self._examples = objective.examples
+        population = objective.describe().get("population", np.inf)
+        # Sampling without replacement: all of the population leaves no uncertainty.
+        self._left_out = max(0.0, 1 - self._examples / population)
+        self._data = objective._data
+        if mesh is not None:
+            self._data = MicroBatches(objective.batches, mesh, divided=False)
+            self._data.read()
+            state = objective.state
+            self._state = jax.tree.map(lambda x: jnp.broadcast_to(x, (self.size, *x.shape)), state)
+
+    def start(self, params: Tree, state: Tree = None) -> dict[str, Any]:
+        """Start an evaluation; the values are on their way to the devices' memory.
+
+        ``state`` is by default the objective's own.
+        """
+        sums = self._sums(self._kind, params, state)
+        l2 = self._objective.l2
+        gradient = sums.pop("gradient", None)
+        measure = _measures_of_each if self._mesh is not None else _measures
+        return sums | measure(gradient, params, l2) if l2 or gradient is not None else sums
+
+    def estimate(self, params: Tree) -> Tree:
+        """The state at ``params``: the mean of the batches' states, weighted by their examples."""
+        if self._objective.mesh is not None:
+            raise RequestError(
+                "batchnorm: statistics need whole batches; spread the points over the devices"
+            )
+        return self._sums("state", params, None)
+
+    def read(self, started: Mapping[str, Any]) -> list[dict[str, float]]:
+        """Wait for an evaluation: one dictionary per point.
+
+        ``loss`` and every metric, each with the standard error of its mean under ``NAME_error``
+        (of a sample of the objective's recorded ``population``, by default an infinite one);
+        ``gradient_norm``; where there is an L2
+        term, ``data_loss`` without it and ``l2_term``.
+        """
+        values = jax.tree.map(lambda x: np.atleast_1d(gathered(x)).astype(np.float64), started)
+        return [
+            self._one(jax.tree.map(lambda v, i=i: float(v[i]), values)) for i in range(self.size)
+        ]
+
+    def _one(self, values: dict[str, Any]) -> dict[str, float]:
+        found = {}
+        for name, mean in values["mean"].items():
+            # Rounding of the squares hides deviations below about 1e-3 of the mean in float32.
+            variance = max(values["square"][name] - mean**2, 0.0)
+            found[name] = mean
+            found[f"{name}_error"] = (
+                float(np.sqrt(variance / (self._examples - 1) * self._left_out))
+                if self._examples > 1
+                else np.nan
+            )
+            if not np.isfinite(mean):
+                found[f"{name}_error"] = np.nan
+        if self._objective.l2:
+            found |= {"data_loss": found["loss"], "l2_term": values["l2_term"]}
+            found["loss"] += values["l2_term"]
+        if "gradient_norm" in values:
+            found["gradient_norm"] = values["gradient_norm"]
+        return found
+
+    def _sums(self, kind: str, params: Tree, state: Tree) -> Tree:
+        objective = self._objective
+        own = objective.state if self._mesh is None else self._state
+        fixed = Fixed({}, own if state is None else state)
+        step = objective._step(kind, points_on=self._mesh)
+        weight = np.asarray(1 / self._examples, "f8" if jax.config.jax_enable_x64 else "f4")
+        on = self._mesh or objective.mesh
+        weight = jnp.asarray(weight) if on is None else place(weight, replicated(on))
+        inputs, sums = (params, fixed, None, weight), None
+        for micro in self._data:
+            program = step.program(*inputs, micro)
+            sums = program(
+                program.zeros() if sums is None else sums, *inputs, micro.batch, micro.mask
+            )
+        return sums if self._mesh is not None else sum_over_devices(objective.mesh)(sums)
+
+
+@jax.jit
+def _measures(gradient: Tree, params: Tree, l2: float) -> dict[str, jax.Array]:
+    """What is said of the gradient and of the L2 term."""
+    found = {"l2_term": l2 / 2 * parameters.dot(params, params)}
+    if gradient is not None:
+        found["gradient_norm"] = parameters.norm(parameters.add_scaled(gradient, l2, params))
+    return found
+
+
+_measures_of_each = jax.jit(jax.vmap(_measures.__wrapped__, in_axes=(0, 0, None)))
