@@ -225,7 +225,7 @@ _COMPONENTS = (
     (r"^Transformer/(encoderblock_\d+)/(LayerNorm_\d+|MlpBlock_\d+)/", r"\1/mlp"),
     (r"^(MixerBlock_\d+)/(LayerNorm_0|token_mixing)/", r"\1/token_mlp"),
     (r"^(MixerBlock_\d+)/(LayerNorm_1|channel_mixing)/", r"\1/channel_mlp"),
-    (r"^(block\d+/unit\d+)/", r"\1"),
+    (r"^(block\d+/unit\d+|layer\d+/\d+)/", r"\1"),
     (r"^(Transformer/encoder_norm|pre_head_layer_norm|pre_logits|head)(/|$)", "head"),
 )  # fmt: skip
 

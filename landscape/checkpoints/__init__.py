@@ -1,4 +1,4 @@
-"""Checkpoints: reading parameters back, from this project's runs and from plain ``.npz`` files.
+"""Checkpoints: reading parameters back, from this project's runs and other people's files.
 
 Reading never runs code from a file.
 """

@@ -25,7 +25,7 @@ def execute(options: Options) -> common.Outcome:
         )
     loaded = subject.load(options)
     found = evaluate(
-        loaded.model.apply,
+        loaded.apply,
         loaded.params,
         loaded.split,
         loaded.preprocessing,

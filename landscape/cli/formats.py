@@ -9,6 +9,7 @@ CHECKPOINTS = {
     "run folder": "a folder made by `train`; its newest complete step",
     "FOLDER@STEP": "a chosen step of a run folder",
     "FILE.npz": "arrays named by their path, a/b/kernel; needs --model and --data",
+    "PyTorch file": "state dict of a CIFAR ResNet (akamaster/pytorch_resnet_cifar10); needs --data",
 }
 DATA = {
     "digits": "1,797 scanned digits, 8x8, from scikit-learn; one fifth of each class for testing",

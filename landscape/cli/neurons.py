@@ -28,7 +28,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     prepare, model = preprocess(loaded.preprocessing), loaded.model
 
     def activations(params, batch):
-        return model.activations(params, prepare(batch["images"]))
+        return model.activations(params, prepare(batch["images"]), state=loaded.state)
 
     data = batches(loaded.split, loaded.batch_size)
     make_bar = common.bars(options, make_bar)

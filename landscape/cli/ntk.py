@@ -1,6 +1,7 @@
 """``ntk``: the condition number of the neural tangent kernel at initialisation."""
 
 import dataclasses
+import functools
 import os
 from typing import Any, Literal
 
@@ -66,6 +67,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
         "parameters_hash": parameters.content_hash(params),
     }
     prepare = preprocess(loaded.preprocessing)
+    apply = functools.partial(model.apply, state=model.init_state())
     make_bar = common.bars(options, make_bar)
     with (
         results.ResultFile(
@@ -83,7 +85,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     ):
         for index, batch in enumerate(images):
             if not file.done[index]:
-                values = kernel_eigenvalues(model.apply, params, prepare(batch))
+                values = kernel_eigenvalues(apply, params, prepare(batch))
                 file.write(index, eigenvalues=values, kappa=summarise([values]).kappa)
             advance()
         found = summarise(file["eigenvalues"])

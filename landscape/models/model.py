@@ -3,7 +3,7 @@
 import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ class Model:
     Attributes
     ----------
     name : the registry's name, "ViT-B/16".
-    family : "vit", "mixer" or "resnet".
+    family : "vit", "mixer", "resnet" or "cifar_resnet".
     module : the flax linen module behind it.
     image_shape : (height, width, channels).
     classes : number of logits.
@@ -51,20 +51,69 @@ class Model:
 
     def abstract(self):
         """Return the parameter tree as ``jax.ShapeDtypeStruct``; allocates nothing."""
-        return jax.eval_shape(partial(_init_params, self), jax.random.key(0))
+        return self._abstract["params"]
 
-    def apply(self, params, images, *, key=None):
+    def abstract_state(self):
+        """Return the tree of running statistics in the same way; None where there are none."""
+        return self._abstract.get("batch_stats")
+
+    @cached_property
+    def _abstract(self):
+        return jax.eval_shape(partial(_init_variables, self), jax.random.key(0))
+
+    @property
+    def has_state(self):
+        """Whether the network keeps running statistics (BatchNorm)."""
+        return self.abstract_state() is not None
+
+    def init_state(self):
+        """Return the state of an untrained network: means of 0, variances of 1."""
+        if not self.has_state:
+            return None
+        return jax.tree_util.tree_map_with_path(
+            lambda path, leaf: jnp.full(leaf.shape, float(path[-1].key == "var"), leaf.dtype),
+            self.abstract_state(),
+        )
+
+    def apply(self, params, images, *, key=None, state=None):
         """Map images (B, H, W, C), floating, to logits (B, classes) in the parameters' dtype.
 
         Without `key` the network is deterministic. With one it is in training mode: dropout and
-        stochastic depth draw their masks from it, equal keys giving equal masks.
+        stochastic depth draw their masks from it, equal keys giving equal masks. `state` holds the
+        running statistics of a network that keeps them.
+        """
+        images, variables = self._check(params, images), self._variables(params, state)
+        if key is None:
+            return self.module.apply(variables, images)
+        if self.has_state:
+            raise RequestError(f"model {self.name}: networks with BatchNorm cannot be trained yet")
+        return self.module.apply(variables, images, train=True, rngs={"dropout": key})
+
+    def batch_state(self, params, images, mask=None):
+        """Return the statistics of one batch in training mode, shaped like the state.
+
+        Every layer is normalised by the batch's own mean and variance; what is returned are these
+        means and the unbiased variances, n / (n - 1) times the others, as PyTorch keeps them. n
+        counts examples and pixels. `mask` (B,) leaves padded examples out.
         """
         images = self._check(params, images)
-        if key is None:
-            return self.module.apply({"params": params}, images)
-        return self.module.apply({"params": params}, images, train=True, rngs={"dropout": key})
+        variables = self._variables(params, self.init_state())
+        _, kept = self.module.apply(
+            variables, images, train=True, mask=mask, mutable=["batch_stats"]
+        )
+        return kept["batch_stats"]
 
-    def activations(self, params, images):
+    def _variables(self, params, state):
+        if not self.has_state:
+            return {"params": params}
+        if state is None:
+            raise RequestError(
+                f"state: {self.name} has BatchNorm and needs its running statistics; pass the "
+                "checkpoint's state"
+            )
+        return {"params": params, "batch_stats": state}
+
+    def activations(self, params, images, *, state=None):
         """Values of the hidden neurons, in network order: {"encoderblock_0/MlpBlock_0": (B, ...)}.
 
         ViT and Mixer: after the activation function between the two dense layers of each MLP, shape
@@ -72,7 +121,7 @@ class Model:
         ResNet: the output of each unit, "block1/unit1", (B, h, w, channels). An ordered dict,
         whose order also survives ``jax.jit``.
         """
-        return self._sown(params, images, "activation")
+        return self._sown(params, images, "activation", state)
 
     def attention(self, params, images):
         """Attention weights of every block of a ViT: {"encoderblock_0": (B, heads, T, T)}.
@@ -96,7 +145,8 @@ class Model:
         convolutions, padding included; element-wise work is left out, as the field does.
         """
         image = jax.ShapeDtypeStruct((1, *self.image_shape), jnp.float32)
-        return count_flops(self.apply, self.abstract(), image)
+        apply = partial(self.apply, state=self.init_state())
+        return count_flops(apply, self.abstract(), image)
 
     def _check(self, params, images):
         """Return images in the parameters' dtype; refuse what cannot be meant."""
@@ -109,21 +159,25 @@ class Model:
             raise RequestError(
                 f"images: found dtype {images.dtype}; preprocess them to floating point first"
             )
-        return images.astype(params["head"]["kernel"].dtype)
+        return images.astype(jax.tree.leaves(params)[0].dtype)
 
-    def _sown(self, params, images, what):
-        images = self._check(params, images)
-        _, state = self.module.apply({"params": params}, images, mutable=["intermediates"])
+    def _sown(self, params, images, what, state=None):
+        images, variables = self._check(params, images), self._variables(params, state)
+        _, kept = self.module.apply(variables, images, mutable=["intermediates"])
         values = OrderedDict()
-        for (*path, leaf), (value,) in _leaves(state["intermediates"]):
+        for (*path, leaf), (value,) in _leaves(kept["intermediates"]):
             if leaf == what:
                 values["/".join(name for name in path if name != "Transformer")] = value
         return values
 
 
-def _init_params(model, key):
+def _init_variables(model, key):
     images = jnp.zeros((1, *model.image_shape), jnp.float32)
-    return model.module.init(key, images)["params"]
+    return model.module.init(key, images)
+
+
+def _init_params(model, key):
+    return _init_variables(model, key)["params"]
 
 
 # Compiled, the forward pass that flax's init traces is dropped as dead code.

@@ -21,6 +21,7 @@ DEIT = "Touvron et al., Training data-efficient image transformers, arXiv:2012.1
 AUGREG = "Steiner et al., How to train your ViT?, arXiv:2106.10270"
 MIXER = "Tolstikhin et al., MLP-Mixer, arXiv:2105.01601"
 BIT = "He et al., arXiv:1512.03385, with the norms of Kolesnikov et al., BiT, arXiv:1912.11370"
+HE = "He et al., Deep residual learning, arXiv:1512.03385, Section 4.2"
 CHEN = "Chen et al., When Vision Transformers Outperform ResNets, arXiv:2106.01548"
 MINI = "this project: small enough to study scikit-learn's 8x8 digits on a laptop"
 
@@ -63,6 +64,11 @@ def _resnet(units, width, source, groups=32, **defaults):
     return Entry("resnet", shape, source, activation="relu", **defaults)
 
 
+def _cifar_resnet(depth, shortcut):
+    shape = {"units": (depth - 2) // 6, "shortcut": shortcut}
+    return Entry("cifar_resnet", shape, HE, image_shape=(32, 32, 3), classes=10, activation="relu")
+
+
 _DIGITS = {"image_shape": (8, 8, 1), "classes": 10}
 _REGISTRY = {
     "ViT-Ti/16": _vit(16, 192, 12, 3, 768, DEIT),
@@ -96,6 +102,11 @@ _REGISTRY = {
             101: (3, 4, 23, 3),
             152: (3, 8, 36, 3),
         }.items()
+    },
+    **{
+        f"CIFAR-ResNet-{depth}{suffix}": _cifar_resnet(depth, shortcut)
+        for suffix, shortcut in (("", "pad"), ("-projection", "projection"), ("-noshort", "none"))
+        for depth in (20, 32, 44, 56, 110)
     },
     "ResNet-Mini": _resnet((1, 1, 1), 8, MINI, groups=4, **_DIGITS),
 }
@@ -168,6 +179,7 @@ def _build(
     head_init,
     classifier,
 ):
+    from landscape.models.cifar_resnet import CifarResNet
     from landscape.models.layers import ACTIVATIONS, HEAD_INITS
     from landscape.models.mixer import MlpMixer
     from landscape.models.model import Model
@@ -183,16 +195,18 @@ def _build(
     for argument, rate in (("dropout", dropout), ("stochastic_depth", stochastic_depth)):
         if not 0 <= rate < 1:
             raise RequestError(f"{argument}: found {rate}; give a rate from 0 to below 1")
-        if rate and entry.family == "resnet":
+        if rate and entry.family in ("resnet", "cifar_resnet"):
             raise RequestError(f"{argument}: {name} has none; leave it out or give 0")
     if classifier == "gap" and entry.family != "vit":
         raise RequestError(f"classifier: {name} has no class token; leave it out")
 
     height, width, _ = image_shape
     options = dict(entry.shape, classes=classes, activation=activation, head_init=head_init)
-    if entry.family == "resnet":
+    patch = tokens = None
+    if entry.family == "cifar_resnet":
+        module = CifarResNet(**options)
+    elif entry.family == "resnet":
         options["stem"] = "small" if max(height, width) <= SMALL_IMAGE else "imagenet"
-        patch = tokens = None
         module = ResNet(**options)
     else:
         patch = entry.shape["patch"]

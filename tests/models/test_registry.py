@@ -52,7 +52,23 @@ def mixer_size(patch, width, depth, token_mlp, channel_mlp, tokens, channels, cl
     return stem + depth * block + 2 * width + (width + 1) * classes
 
 
+def cifar_size(depth, projections=False):
+    """Parameters of a CIFAR ResNet, by arithmetic; 20 to 56 layers are published."""
+    total = 9 * 3 * 16 + 2 * 16 + 64 * 10 + 10
+    for channels_in, channels in ((16, 16), (16, 32), (32, 64)):
+        convolutions = channels_in + (2 * (depth - 2) // 6 - 1) * channels
+        total += (9 * convolutions + 4 * (depth - 2) // 6) * channels
+        if projections and channels_in != channels:
+            total += (channels_in + 2) * channels
+    return total
+
+
 BY_ARITHMETIC = {
+    **{
+        f"CIFAR-ResNet-{depth}{suffix}": cifar_size(depth, suffix == "-projection")
+        for depth in (20, 32, 44, 56, 110)
+        for suffix in ("", "-projection", "-noshort")
+    },
     "ViT-Ti/32": vit_size(32, 192, 12, 768, 49, 3, 1000),
     "ViT-Mini/2": vit_size(2, 48, 3, 96, 16, 1, 10),
     "Mixer-L/8": mixer_size(8, 1024, 24, 512, 4096, 784, 3, 1000),

@@ -1,0 +1,111 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from landscape.errors import RequestError
+from landscape.models import registry
+from landscape.models.cifar_resnet import BatchNorm
+from landscape.parameters import blocks, leaf_names
+
+
+def built(name="CIFAR-ResNet-20", **options):
+    model = registry.build(name, head_init="lecun", **options)
+    return model, model.init(jax.random.key(0)), model.init_state()
+
+
+def images(count=4, seed=1):
+    return jax.random.normal(jax.random.key(seed), (count, 32, 32, 3))
+
+
+@pytest.mark.parametrize(
+    ("depth", "count"), [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018)]
+)
+def test_the_counts_are_those_of_the_published_files(depth, count):
+    assert registry.build(f"CIFAR-ResNet-{depth}").parameter_count() == count
+
+
+def test_parameters_and_statistics_have_the_published_names():
+    model = registry.build("CIFAR-ResNet-20-projection")
+    names, state = leaf_names(model.abstract()), leaf_names(model.abstract_state())
+    assert {"conv1/kernel", "layer3/2/conv2/kernel", "layer2/0/shortcut/1/scale"} <= set(names)
+    assert {"bn1/mean", "layer1/0/bn2/var", "layer3/0/shortcut/1/mean"} <= set(state)
+    assert model.abstract()["layer2"]["0"]["shortcut"]["0"]["kernel"].shape == (1, 1, 16, 32)
+
+
+def test_running_statistics_are_used_as_they_are():
+    x = jax.random.normal(jax.random.key(0), (2, 3, 3, 4))
+    layer = BatchNorm()
+    state = {"mean": jnp.arange(4.0), "var": jnp.arange(1.0, 5.0)}
+    params = {"scale": jnp.full(4, 2.0), "bias": jnp.full(4, 0.5)}
+    found = layer.apply({"params": params, "batch_stats": state}, x)
+    expected = 2 * (np.asarray(x) - np.arange(4)) / np.sqrt(np.arange(1, 5) + 1e-5) + 0.5
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_statistics_of_a_batch_are_its_mean_and_unbiased_variance():
+    model, params, _ = built()
+    x = images()
+    found = model.batch_state(params, x)["bn1"]
+    first = jax.lax.conv_general_dilated(
+        x, params["conv1"]["kernel"], (1, 1), ((1, 1), (1, 1)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )  # fmt: skip
+    first = np.asarray(first, np.float64).reshape(-1, 16)
+    np.testing.assert_allclose(found["mean"], first.mean(0), atol=1e-5)
+    np.testing.assert_allclose(found["var"], first.var(0, ddof=1), rtol=1e-4)
+
+
+def test_padded_examples_do_not_count():
+    model, params, _ = built()
+    x = images(3)
+    padded = jnp.concatenate([x, 100 * images(2, seed=2)])
+    found = model.batch_state(params, padded, jnp.array([True] * 3 + [False] * 2))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        found, model.batch_state(params, x),
+    )  # fmt: skip
+
+
+def test_with_the_statistics_of_the_batch_every_layer_is_normalised_by_it():
+    model, params, _ = built()
+    x = images(64)
+    state = model.batch_state(params, x)
+    found = model.apply(params, x, state=state)
+    trained, _ = model.module.apply(
+        {"params": params, "batch_stats": model.init_state()}, x, train=True,
+        mutable=["batch_stats"],
+    )  # fmt: skip
+    # n / (n - 1) is all that differs, 1.0002 for the smallest layers
+    np.testing.assert_allclose(found, trained, atol=5e-3)
+
+
+def test_shortcuts_pass_the_input_on():
+    x = images()
+    values = {}
+    for kind in ("", "-projection", "-noshort"):
+        model, params, state = built(f"CIFAR-ResNet-20{kind}")
+        silent = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: 0 * leaf if "bn2" in jax.tree_util.keystr(path) else leaf, params
+        )
+        values[kind] = model.activations(silent, x, state=state)["layer3/2"]
+    assert np.abs(values[""]).max() > 0.1
+    assert np.abs(values["-projection"]).max() > 0.1
+    assert not np.any(values["-noshort"])
+    # Option A: a quarter of the channels from below, in the middle of zeros.
+    assert not np.any(values[""][..., :24])
+    assert np.any(values[""][..., 24:40])
+
+
+def test_a_network_with_statistics_does_not_run_without_them():
+    model, params, _ = built()
+    with pytest.raises(RequestError, match="needs its running statistics"):
+        model.apply(params, images())
+    with pytest.raises(RequestError, match="cannot be trained yet"):
+        model.apply(params, images(), state=model.init_state(), key=jax.random.key(0))
+    assert not registry.build("ResNet-Mini").has_state
+
+
+def test_every_unit_is_a_block():
+    model = registry.build("CIFAR-ResNet-20")
+    assert {"layer1/0", "layer3/2", "linear"} <= set(blocks(model.abstract()))
