@@ -23,6 +23,8 @@ Normalization = Literal["filter", "layer", "weight", "none"]
 _IGNORED = re.compile(r"(^|/)(bias|b|scale|offset|gamma|beta)$")
 # Attention kernels of shape (D, heads, D/head): a neuron is one (head, dimension) pair.
 _ATTENTION = re.compile(r"(^|/)(query|key|value)/kernel$")
+# Tables of embeddings, one row each.
+_TABLE = re.compile(r"(^|/)embedding$")
 # Position embeddings and class tokens: one filter each, as Li et al.'s code treats them.
 _WHOLE = re.compile(r"(^|/)(pos_embedding|posemb|pos_embed|cls|cls_token|probe)$")
 
@@ -46,6 +48,7 @@ def filter_axes(name: str, leaf: jax.Array) -> tuple[int, ...]:
     query, key, value kernel                (D, heads, D/heads)      0
     attention output kernel                 (heads, D/heads, D)      0, 1
     Equinox ``weight``                      (out, in, ...)           all but the first
+    embedding table                         (entries, D)             1
     position embedding, class token, 1-D    any                      all
     ======================================  =======================  =============
 
@@ -57,7 +60,8 @@ def filter_axes(name: str, leaf: jax.Array) -> tuple[int, ...]:
         return every
     if _ATTENTION.search(name):
         return (0,)
-    return every[1:] if name.split("/")[-1] == "weight" else every[:-1]
+    by_first = name.split("/")[-1] == "weight" or _TABLE.search(name)
+    return every[1:] if by_first else every[:-1]
 
 
 def random_direction(
@@ -66,6 +70,7 @@ def random_direction(
     *,
     normalization: Normalization = "filter",
     ignore: str | None = None,
+    embeddings: bool = True,
     axes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Tree:
     """A Gaussian direction, normalised against the parameters.
@@ -82,6 +87,9 @@ def random_direction(
     ignore
         Regular expression of leaves that stay zero. By default biases and normalisation
         parameters, by name.
+    embeddings
+        Whether position embeddings and class tokens move, each as one filter (Li et al.'s code
+        moves them); False leaves them zero as well.
     axes
         ``{regular expression: axes}`` for layouts of your own; the first match decides.
 
@@ -110,6 +118,7 @@ def random_direction(
     used = False
     for name, weights in parameters.named_leaves(params).items():
         ignored = re.search(ignore, name) if ignore is not None else is_ignored(name, weights)
+        ignored = ignored or (not embeddings and _WHOLE.search(name))
         used |= not ignored
         direction[name] = (
             jnp.zeros_like(weights)
@@ -142,8 +151,3 @@ def _normalised(draw: jax.Array, weights: jax.Array, rule: Normalization, axes: 
         wanted = jnp.sqrt(jnp.sum(weights**2, axes, keepdims=True))
         draw = draw * (wanted / jnp.where(length > 0, length, jnp.ones_like(length)))
     return draw.astype(weights.dtype)
-
-
-def cosine(a: Tree, b: Tree) -> float:
-    """Cosine of the angle between two directions; in high dimensions near zero for random ones."""
-    return float(parameters.dot(a, b) / (parameters.norm(a) * parameters.norm(b)))

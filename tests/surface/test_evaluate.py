@@ -1,9 +1,3 @@
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import h5py
 import jax
 import jax.numpy as jnp
@@ -11,10 +5,16 @@ import numpy as np
 import pytest
 from spectra import quadratic, rotated
 
-from landscape import devices
+from landscape import devices, parameters
 from landscape.errors import RequestError
 from landscape.objective import Objective
-from landscape.surface import compute_surface, coordinates, random_direction, read_surface
+from landscape.surface import (
+    Measures,
+    compute_surface,
+    coordinates,
+    random_direction,
+    read_surface,
+)
 
 X, Y = np.linspace(-1, 1, 7), np.linspace(-0.5, 1, 4)
 
@@ -77,13 +77,175 @@ def test_the_centre_is_the_checkpoint():
     made = objective()
     found = compute_surface(made, plane(made), [0.0, 1.0], [-1.0, 0.0])
     assert found.loss[1, 0] == pytest.approx(made.loss(), rel=1e-6)
-    assert found.metrics["accuracy"][1, 0] == made.evaluate()["accuracy"]
+    assert found.metrics["train_acc"][1, 0] == pytest.approx(100 * made.evaluate()["accuracy"])
 
 
-def test_the_plane_is_the_same_on_eight_devices():
-    alone, meshed = objective(), objective(mesh=devices.data_mesh(8))
-    a, b = (compute_surface(made, plane(made), X, Y).loss for made in (alone, meshed))
-    np.testing.assert_allclose(a, b, rtol=1e-5)
+def test_the_surface_is_the_same_on_eight_devices():
+    alone, mesh = objective(l2=0.1), devices.data_mesh(8)
+    measures = Measures(gradient_norm=True)
+    expected = compute_surface(alone, plane(alone), X, Y, measures=measures)
+    divided = objective(l2=0.1, mesh=mesh)
+    for found in (
+        compute_surface(divided, plane(divided), X, Y, measures=measures),  # examples divided
+        compute_surface(alone, plane(alone), X, Y, measures=measures, mesh=mesh),  # points spread
+    ):
+        assert found.metrics.keys() == expected.metrics.keys()
+        for name, values in expected.metrics.items():
+            np.testing.assert_allclose(found.metrics[name], values, rtol=1e-5, err_msg=name)
+
+
+def test_points_and_examples_are_not_both_divided():
+    mesh = devices.data_mesh(8)
+    made = objective(mesh=mesh)
+    with pytest.raises(RequestError, match="not both"):
+        compute_surface(made, plane(made), X, Y, mesh=mesh)
+
+
+def test_every_metric_of_a_point_comes_from_one_pass():
+    made = objective(l2=0.3)
+    u, v = plane(made)
+    found = compute_surface(made, (u, v), X, Y, measures=Measures(gradient_norm=True))
+    there = parameters.add_scaled(parameters.add_scaled(made.params, X[2], u), Y[1], v)
+    moved = made.with_params(there)
+    norm, half = float(parameters.norm(moved.gradient())), 0.15
+    expected = {
+        "train_loss": moved.loss(),
+        "train_data_loss": moved.with_l2(0.0).loss(),
+        "train_l2_term": half * float(parameters.dot(there, there)),
+        "train_gradient_norm": norm,
+        "train_acc": 100 * moved.evaluate()["accuracy"],
+    }
+    for name, value in expected.items():
+        assert found.metrics[name][1, 2] == pytest.approx(value, rel=1e-5), name
+
+
+def test_the_standard_error_is_that_of_a_mean_drawn_without_replacement():
+    params, batches = model()
+    each = np.concatenate([np.asarray(loss(params, batch)) for batch in batches])
+    expected = each.std(ddof=1) / np.sqrt(len(each))
+    for population, left_out in (({}, 1.0), ({"population": 44}, 0.75), ({"population": 11}, 0.0)):
+        made = objective(record=population)
+        found = compute_surface(made, plane(made), [0.0, 1.0], [0.0, 1.0])
+        error = found.metrics["train_loss_error"][0, 0]
+        assert error == pytest.approx(expected * np.sqrt(left_out), rel=1e-4)
+
+
+def test_two_data_sets_are_evaluated_together():
+    train = objective()
+    test = train.with_batches([model()[1][1]])
+    found = compute_surface({"train": train, "test": test}, plane(train), X, Y)
+    for name, made in (("train", train), ("test", test)):
+        alone = compute_surface(made, plane(train), X, Y)
+        np.testing.assert_array_equal(found.metrics[f"{name}_loss"], alone.loss)
+
+
+def test_the_largest_eigenvalue_of_every_point_lies_between_its_bounds():
+    def quartic(w, batch):
+        return jnp.sum(w**4) / 12 * batch  # Hessian diag(w^2)
+
+    made = Objective(quartic, jnp.array([1.0, 0.5, 0.25]), [jnp.ones(3)])
+    found = compute_surface(
+        made, [jnp.array([1.0, 0.0, 0.0])], [-3.0, 0.0, 2.0], measures=Measures(lambda_max=0.01)
+    )
+    low, high = found.metrics["max_eig_low"], found.metrics["max_eig_high"]
+    assert np.all((low <= [4.0, 1.0, 9.0]) & (high >= [4.0, 1.0, 9.0]))
+    np.testing.assert_allclose(found.metrics["max_eig"], [4.0, 1.0, 9.0], rtol=0.01)
+
+
+def test_a_line_is_the_middle_row_of_a_plane(tmp_path):
+    made = objective()
+    u, v = plane(made)
+    line = compute_surface(made, [u], X, out=tmp_path / "line.h5")
+    whole = compute_surface(made, (u, v), X, [0.0, 1.0])
+    assert line.is_line
+    assert line.loss.shape == (7,)
+    assert len(line.lengths) == 1
+    np.testing.assert_allclose(line.loss, whole.loss[0], rtol=1e-6)
+
+
+def test_refinement_leaves_out_what_it_can_predict_and_says_so(tmp_path):
+    matrix = rotated([1.0, 2.0])
+    made = quadratic(np.asarray(matrix, np.float32), np.zeros(2, np.float32))
+    steps, axis = (jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0])), coordinates(-1, 1, 33)
+    whole = compute_surface(made, steps, axis, axis)
+    called = []
+    found = compute_surface(
+        made, steps, axis, axis, adaptive=0.05, out=tmp_path / "s.h5",
+        progress=lambda steps=1: called.append(steps),
+    )  # fmt: skip
+    assert found.done.all()
+    assert 0.1 < found.interpolated.mean() < 0.9
+    assert sum(called) == found.done.size
+    np.testing.assert_array_equal(found.loss[~found.interpolated], whole.loss[~found.interpolated])
+    error = np.abs(found.loss - whole.loss) / (whole.loss + 1e-3)
+    assert error.max() < 0.05
+    again = compute_surface(made, steps, axis, axis, adaptive=0.05, out=tmp_path / "s.h5")
+    np.testing.assert_array_equal(again.interpolated, found.interpolated)
+
+
+def test_the_picture_exists_coarsely_from_the_start(tmp_path):
+    made, seen = objective(), []
+
+    def stop():
+        seen.append(1)
+        if len(seen) == 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compute_surface(made, plane(made), X, X, out=tmp_path / "s.h5", progress=stop)
+    done = read_surface(tmp_path / "s.h5").done
+    assert done[np.ix_([0, 3, 6], [0, 3, 6])].all()
+    assert done.sum() == 9
+
+
+def normalised(params, state, batch):
+    x = (batch[0] @ params["kernel"] - state["mean"][None]) / jnp.sqrt(state["var"][None] + 1e-5)
+    return (x[:, 0] - batch[1]) ** 2
+
+
+def statistics(params, batch, mask):
+    x, weight = batch[0] @ params["kernel"], mask.astype(jnp.float32)[:, None]
+    weight = weight / jnp.sum(weight)
+    mean = jnp.sum(weight * x, 0)
+    return {"mean": mean, "var": jnp.sum(weight * (x - mean[None]) ** 2, 0)}
+
+
+def with_statistics(**options):
+    params, batches = model()
+    params = {"kernel": params["kernel"]}
+    state = {"mean": jnp.zeros(3), "var": jnp.ones(3)}
+    return Objective(normalised, params, batches, state=state, estimate_state=statistics, **options)
+
+
+def test_running_statistics_stay_frozen_or_are_estimated_again_at_every_point(tmp_path):
+    made = with_statistics()
+    (u, v), (_, batches) = plane(made), model()
+    frozen = compute_surface(made, (u, v), X, Y)
+    again = compute_surface(
+        made, (u, v), X, Y, measures=Measures(batchnorm="re-estimated"), out=tmp_path / "s.h5"
+    )
+    assert again.attributes["batchnorm"] == "re-estimated"
+    there = parameters.add_scaled(parameters.add_scaled(made.params, X[2], u), Y[1], v)
+    each = [statistics(there, batch, jnp.ones(len(batch[1]), bool)) for batch in batches]
+    state = jax.tree.map(lambda a, b: (8 * a + 3 * b) / 11, *each)
+    for found, statistic in ((frozen, made.state), (again, state)):
+        losses = [normalised(there, statistic, batch) for batch in batches]
+        expected = float(jnp.mean(jnp.concatenate(losses)))
+        assert found.loss[1, 2] == pytest.approx(expected, rel=1e-5)
+    spread = compute_surface(
+        made, (u, v), X, Y, measures=Measures(batchnorm="re-estimated"), mesh=devices.data_mesh(8)
+    )
+    np.testing.assert_allclose(spread.loss, again.loss, rtol=1e-5)
+
+
+def test_statistics_are_not_estimated_from_parts_of_batches():
+    divided = with_statistics(mesh=devices.data_mesh(8))
+    with pytest.raises(RequestError, match="whole batches"):
+        compute_surface(divided, plane(divided), X, Y, measures=Measures(batchnorm="re-estimated"))
+    with pytest.raises(RequestError, match="no running statistics"):
+        compute_surface(
+            objective(), plane(objective()), X, Y, measures=Measures(batchnorm="re-estimated")
+        )
 
 
 def test_a_stored_surface_is_read_back_with_its_directions(tmp_path):
@@ -96,7 +258,7 @@ def test_a_stored_surface_is_read_back_with_its_directions(tmp_path):
     memory = compute_surface(made, directions, X, Y)
     assert len(called) == 28
     np.testing.assert_array_equal(stored.loss, memory.loss)
-    np.testing.assert_array_equal(stored.metrics["accuracy"], memory.metrics["accuracy"])
+    np.testing.assert_array_equal(stored.metrics["train_acc"], memory.metrics["train_acc"])
     assert stored.done.all()
     assert stored.lengths == pytest.approx(memory.lengths)
     assert stored.attributes["examples"] == 11
@@ -141,47 +303,7 @@ def test_diverged_points_are_kept_as_they_are(tmp_path):
     assert found.done.all()
 
 
-def test_coordinates_contain_an_exact_zero_and_refuse_an_empty_range():
-    for points in (3, 25, 51):
-        assert 0.0 in coordinates(-1, 1, points)
-    assert coordinates(0.5, 2, 4).tolist() == [0.5, 1.0, 1.5, 2.0]
-    for wrong in ((1, 1, 5), (2, 1, 5), (0, 1, 1)):
-        with pytest.raises(RequestError, match="no grid"):
-            coordinates(*wrong)
-
-
 def test_directions_must_fit():
     made = objective()
     with pytest.raises(RequestError, match="the y direction is no tree"):
         compute_surface(made, (made.params, {"other": jnp.ones(3)}), X, Y)
-
-
-WRITER = """
-import sys
-sys.path.insert(0, sys.argv[2])
-import numpy as np
-from test_grid import objective, plane, compute_surface
-made = objective()
-made.loss()
-print("ready", flush=True)
-axis = np.linspace(-1, 1, 40)
-compute_surface(made, plane(made), axis, axis, out=sys.argv[1])
-"""
-
-
-def test_a_killed_surface_goes_on_and_ends_like_an_uninterrupted_one(tmp_path):
-    arguments = [sys.executable, "-c", WRITER, str(tmp_path / "s.h5"), os.path.dirname(__file__)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    for delay in (0.2, 0.35):
-        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment)
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(delay)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-    subprocess.run(arguments, check=True, env=environment, capture_output=True)
-    arguments[3] = str(tmp_path / "other.h5")
-    subprocess.run(arguments, check=True, env=environment, capture_output=True)
-    killed, straight = (read_surface(tmp_path / name) for name in ("s.h5", "other.h5"))
-    np.testing.assert_array_equal(killed.loss, straight.loss)
-    assert killed.done.all()

@@ -1,0 +1,123 @@
+"""A surface in memory, and how it is read back from its file."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from landscape import parameters, results
+from landscape.errors import RequestError
+from landscape.parameters import Tree
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Metrics on a grid ``params + x * direction_x + y * direction_y``, or on a line.
+
+    Attributes
+    ----------
+    x, y
+        Coordinates, shapes (nx,) and (ny,), in units of the directions; ``y`` is None on a line.
+    metrics
+        ``{name: (ny, nx)}`` float64, on a line (nx,); NaN where not computed yet. A diverged loss
+        is stored as it came out (inf or NaN), see ``done``. Names as in the surface files of Li et
+        al.: ``train_loss``, ``test_loss``, and ``train_acc``, ``test_acc`` in percent;
+        ``train_loss_error`` is the standard error of ``train_loss``.
+    done
+        Booleans of the same shape: which points hold values.
+    interpolated
+        Which of those values were interpolated by adaptive refinement rather than evaluated.
+    cosine
+        Cosine of the angle between the two directions; NaN on a line.
+    lengths
+        Norm of each direction in units of the norm of the parameters.
+    markers
+        Places of other checkpoints in the plane: ``{name: coordinates}``.
+    path
+        (steps, 2) the projected path of a training trajectory, or None.
+    attributes
+        Provenance, if the surface was stored.
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None
+    metrics: dict[str, np.ndarray]
+    done: np.ndarray
+    interpolated: np.ndarray
+    cosine: float
+    lengths: tuple[float, ...]
+    markers: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    path: np.ndarray | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def loss(self) -> np.ndarray:
+        """The first loss among the metrics: that of the training data, where there is one."""
+        return self.metrics[self.loss_name]
+
+    @property
+    def loss_name(self) -> str:
+        return next(name for name in self.metrics if name.endswith("_loss"))
+
+    @property
+    def is_line(self) -> bool:
+        return self.y is None
+
+
+def read_surface(path: str | os.PathLike) -> Surface:
+    """Read a stored surface, finished or not.
+
+    Raises
+    ------
+    RequestError
+        If the file is missing, damaged, or not a surface.
+    """
+    stored = results.read(path, "surface")
+    done = stored["done"].astype(bool)
+    return Surface(
+        x=stored["xcoordinates"],
+        y=stored.data.get("ycoordinates"),
+        metrics={name: stored[name] for name in stored.attributes["metrics"]},
+        done=done,
+        interpolated=stored["interpolated"].astype(bool),
+        cosine=float(stored.attributes["cosine"]),
+        lengths=lengths_of(stored.attributes),
+        markers={k: tuple(v) for k, v in stored.attributes["markers"].items()},
+        path=np.stack(list(stored.group("path").values()), 1) if stored.group("path") else None,
+        attributes=stored.attributes,
+    )
+
+
+def lengths_of(attributes: Mapping[str, Any]) -> tuple[float, ...]:
+    """The directions' lengths among a file's attributes."""
+    names = [name for name in ("length_x", "length_y") if name in attributes]
+    return tuple(float(attributes[name]) for name in names)
+
+
+def read_directions(path: str | os.PathLike, like: Tree) -> list[Tree]:
+    """The directions a surface file holds, as trees like the parameters.
+
+    Raises
+    ------
+    RequestError
+        If the file has none, or they do not fit.
+    """
+    stored = results.read(path, "surface")
+    names, found = parameters.leaf_names(like), []
+    for axis in "xy":
+        leaves = stored.group(f"directions/{axis}")
+        if not leaves:
+            continue
+        wrong = [n for n, leaf in parameters.named_leaves(like).items()
+                 if np.shape(leaves.get(n)) != np.shape(leaf)]  # fmt: skip
+        if wrong or leaves.keys() - set(names):
+            raise RequestError(
+                f"directions: those of {path} are of another network "
+                f"({wrong[0] if wrong else 'it has more parameters'}); use its checkpoint"
+            )
+        found.append(parameters.placed_like([leaves[name] for name in names], like))
+    if not found:
+        raise RequestError(f"directions: {path} holds none; use a file that `surface` has written")
+    return found
