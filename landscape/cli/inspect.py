@@ -40,25 +40,28 @@ def execute(options: Options) -> common.Outcome:
             "not_finite": int(sum((~np.isfinite(v)).sum() for v in values)),
         }
     config = found.config or {}
-    model = config.get("model", {}).get("name")
+    known = config.get("model") or _recognised(found)
+    state = parameters.named_leaves(found.state or {})
     data = {
-        "format": "run folder" if found.config else "npz",
-        "model": model,
-        "fits": _fitting(found.params, config.get("model")),
+        "format": _format(found),
+        "model": known and known["name"],
+        "fits": _fitting(found, known),
         "step": found.step,
         "data": config.get("data", {}).get("reference"),
-        "preprocessing": config.get("preprocessing"),
+        "preprocessing": found.preprocessing or config.get("preprocessing"),
         "parameters": parameters.size(found.params),
+        "running_statistics": parameters.size(found.state) if found.state else None,
         "dtypes": sorted({str(np.asarray(leaf).dtype) for leaf in leaves.values()}),
         "norm": float(np.sqrt(sum(c["norm"] ** 2 for c in components.values()))),
-        "not_finite": sum(c["not_finite"] for c in components.values()),
+        "not_finite": sum(c["not_finite"] for c in components.values())
+        + sum(int((~np.isfinite(leaf)).sum()) for leaf in state.values()),
         "components": components,
-        "arrays": {name: list(np.shape(leaf)) for name, leaf in leaves.items()},
+        "arrays": {name: list(np.shape(leaf)) for name, leaf in (leaves | state).items()},
     }
 
     def show(console: Any) -> None:
         plain = ("format", "model", "fits", "step", "data", "preprocessing", "parameters",
-                 "dtypes", "norm", "not_finite")  # fmt: skip
+                 "running_statistics", "dtypes", "norm", "not_finite")  # fmt: skip
         rows = [[name.replace("_", " "), _text(data[name])] for name in plain]
         console.print(common.grid(options.checkpoint, ("", "value"), rows))
         rows = [
@@ -80,23 +83,39 @@ def _text(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value if value is not None else "-")
 
 
-def _fitting(params: Any, known: dict[str, Any] | None) -> str:
+def _format(found: Any) -> str:
+    if found.layout is not None:
+        return "PyTorch"
+    return "run folder" if found.config else "npz"
+
+
+def _recognised(found: Any) -> dict[str, Any] | None:
+    """What the file's content says about the network."""
+    if found.model is None:
+        return None
+    _, classes = found.params["linear"]["kernel"].shape
+    return {"name": found.model, "classes": classes, "image_shape": None}
+
+
+def _fitting(found: Any, known: dict[str, Any] | None) -> str:
     """The registered network whose names and shapes these are, or what is different."""
     from landscape import checkpoints
     from landscape.models import registry
 
     if known:
-        model = registry.build(
-            known["name"], classes=known["classes"], image_shape=tuple(known["image_shape"])
-        )
         try:
-            checkpoints.check_fit(params, model.abstract())
+            model = registry.build(
+                known["name"], classes=known["classes"], image_shape=known["image_shape"]
+            )
+            checkpoints.check_fit(found.params, model.abstract())
+            if model.has_state:
+                checkpoints.check_fit(found.state or {}, model.abstract_state())
         except RequestError as error:
             return str(error)
         return known["name"]
     for name in registry.names():
         try:
-            checkpoints.check_fit(params, registry.build(name).abstract())
+            checkpoints.check_fit(found.params, registry.build(name).abstract())
         except RequestError:
             continue
         return name

@@ -36,19 +36,31 @@ class Subject:
     """FILE.py:FUNCTION returning a landscape.Objective, instead of all the above."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Loaded:
-    """A subject in memory: model, parameters, images, and where they came from."""
+    """A subject in memory: model, parameters, images, and where they came from.
+
+    ``state`` holds running statistics, ``layout`` the order and layout of the parameters in the
+    file of another framework; None where there are none. ``population`` is the size of the split
+    the images were taken from.
+    """
 
     model: Any
     params: Any
+    state: Any
+    layout: Any
     split: Any
     held_out: Any
+    population: int
     preprocessing: str
     batch_size: int
     folder: Path
     stem: str
     record: dict[str, Any]
+
+    def apply(self, params: Any, images: Any) -> Any:
+        """The network's logits, with its running statistics."""
+        return self.model.apply(params, images, state=self.state)
 
 
 def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
@@ -70,7 +82,7 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
     from landscape.checkpoints import native
     from landscape.models import registry
 
-    params, config, step = None, {}, None
+    found, params, config, step = None, None, {}, None
     if options.checkpoint is not None:
         if checkpoint:
             found = checkpoints.load(options.checkpoint)
@@ -83,7 +95,7 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
     elif checkpoint:
         raise RequestError("checkpoint: none given; use --checkpoint RUN_FOLDER (see `train`)")
     known, source = config.get("model", {}), config.get("data", {})
-    name = options.model or known.get("name")
+    name = options.model or known.get("name") or (found and found.model)
     if name is None:
         raise RequestError("model: the checkpoint does not say its network; use --model NAME")
     reference = options.data or source.get("reference")
@@ -113,9 +125,14 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
         )
     if params is not None:
         checkpoints.check_fit(params, model.abstract(), f"checkpoint {options.checkpoint}")
+        if model.has_state:
+            checkpoints.check_fit(
+                found.state or {}, model.abstract_state(), f"state of {options.checkpoint}"
+            )
     split = images.train if options.split == "train" else images.test
     if split is None:
         raise RequestError(f"split: {reference} has no test split; use --split train")
+    population = len(split)
     if options.images is not None:
         if not 0 < options.images <= len(split):
             raise RequestError(
@@ -126,9 +143,13 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
     return Loaded(
         model=model,
         params=params,
+        state=found and found.state,
+        layout=found and found.layout,
         split=split,
         held_out=images.test if options.split == "train" else images.train,
-        preprocessing=config.get("preprocessing", "minus_one_to_one"),
+        population=population,
+        preprocessing=(found and found.preprocessing)
+        or config.get("preprocessing", "minus_one_to_one"),
         batch_size=_batch_size(options, split),
         folder=path if config else Path(),
         stem="" if config else f"{path.stem}-",
@@ -163,11 +184,14 @@ def _default_batch_size(image_shape: tuple[int, int, int]) -> int:
     return min(1024, max(16, 2**22 // pixels))
 
 
-def objective(options: Subject, loaded: Loaded | None) -> Any:
-    """The objective of a loaded subject, or the user's own of ``--objective``."""
+def objective(options: Subject, loaded: Loaded | None, *, divide: bool = True) -> Any:
+    """The objective of a loaded subject, or the user's own of ``--objective``.
+
+    ``divide`` says whether ``--devices`` divides the images.
+    """
     if options.objective is not None:
         return _own_objective(options.objective)
-    return _objective(options, loaded, loaded.batch_size)
+    return _objective(options, loaded, loaded.batch_size, divide=divide)
 
 
 def fitting_objective(
@@ -215,31 +239,61 @@ def held_out(loaded: Loaded | None, batch_size: int) -> Any:
     return batches(split.thinned(min(len(split), len(loaded.split))), batch_size)
 
 
-def _objective(options: Subject, loaded: Loaded, batch_size: int) -> Any:
+def held_out_objective(options: Subject, loaded: Loaded | None, *, divide: bool = True) -> Any:
+    """The objective over the split that is not analysed, at most as many images.
+
+    Raises
+    ------
+    RequestError
+        If there is no such split.
+    """
+    split = loaded and loaded.held_out
+    if split is None:
+        raise RequestError(
+            "both_splits: there is only one split; leave it out, or return {'train': objective, "
+            "'test': objective} of your own"
+        )
+    images = split.thinned(min(len(split), len(loaded.split)))
+    part = {**loaded.record["data"], "examples": len(images), "hash": images.hash}
+    part["split"] = "test" if part["split"] == "train" else "train"
+    other = dataclasses.replace(
+        loaded, split=images, population=len(split), record={**loaded.record, "data": part}
+    )
+    return objective(options, other, divide=divide)
+
+
+def _objective(options: Subject, loaded: Loaded, batch_size: int, *, divide: bool = True) -> Any:
     from landscape.data.loader import batches
     from landscape.devices import data_mesh
     from landscape.objective import Objective
 
-    loss, metrics = classification(loaded.model, loaded.preprocessing, options.loss)
+    loss, metrics, estimate_state = classification(loaded.model, loaded.preprocessing, options.loss)
     return Objective(
         loss,
         loaded.params,
         batches(loaded.split, batch_size),
-        mesh=data_mesh(options.devices) if options.devices > 1 else None,
+        mesh=data_mesh(options.devices) if options.devices > 1 and divide else None,
         l2=options.l2,
         metrics=metrics,
+        state=loaded.state,
+        estimate_state=estimate_state,
         record={
             "loss_name": options.loss,
             "augmentation": "none",
-            "normalisation_statistics": "none",  # GroupNorm and LayerNorm keep no statistics
+            # GroupNorm and LayerNorm keep no statistics
+            "normalisation_statistics": "none" if loaded.state is None else "running",
+            "population": loaded.population,
             **loaded.record,
         },
     )
 
 
 @functools.lru_cache(maxsize=32)
-def classification(model: Any, preprocessing: str, loss: str) -> tuple[Any, Any]:
-    """Loss and metrics of a classifier. Cached: checkpoints of one model share their programs."""
+def classification(model: Any, preprocessing: str, loss: str) -> tuple[Any, Any, Any]:
+    """Loss, metrics and state of a classifier, for an objective.
+
+    Cached: checkpoints of one model share their programs.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -249,21 +303,27 @@ def classification(model: Any, preprocessing: str, loss: str) -> tuple[Any, Any]
 
     prepare, per_example = preprocess(preprocessing), get_loss(loss)
 
-    def logits(params, batch):
-        return model.apply(params, prepare(batch["images"]))
+    def logits(params, *rest):
+        *state, batch = rest
+        kept = {"state": state[0]} if state else {}
+        return model.apply(params, prepare(batch["images"]), **kept)
 
     def criterion(outputs, batch):
         return per_example(outputs, batch["labels"])
 
-    def metrics(params, batch):
-        right = jnp.argmax(logits(params, batch), axis=-1) == batch["labels"]
+    def metrics(params, *rest):
+        right = jnp.argmax(logits(params, *rest), axis=-1) == rest[-1]["labels"]
         return {"accuracy": right.astype(jnp.float32)}
+
+    def estimate_state(params, batch, mask):
+        return model.batch_state(params, prepare(batch["images"]), mask)
 
     def sample(key, output, example):
         return {**example, "labels": jax.random.categorical(key, output).astype(jnp.int32)}
 
     # Sigmoid cross-entropy is no distribution over single labels.
-    return Composite(logits, criterion, sample if loss.startswith("softmax") else None), metrics
+    composite = Composite(logits, criterion, sample if loss.startswith("softmax") else None)
+    return composite, metrics, estimate_state if model.has_state else None
 
 
 def _own_objective(reference: str) -> Any:

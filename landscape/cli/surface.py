@@ -1,128 +1,124 @@
-"""``surface``: the loss on a plane through a checkpoint."""
+"""``surface``: losses on a plane or a line through a checkpoint, and pictures of them."""
 
 import dataclasses
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
-from landscape.cli import common, subject
-from landscape.errors import RequestError
+from landscape.cli import common, subject, surface_pictures, surface_run
 from landscape.progress import MakeBar
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Request:
+    x: str = "random"
+    """First direction: random, eigenvector:1 (the largest eigenvalue's), gradient, sam,
+    to:CHECKPOINT, pca:1 (of the run's saved steps), file:FILE.h5 (also Li et al.'s)."""
+    y: str = "random"
+    """Second direction; none for a line."""
+    orthogonalize: bool = False
+    """Take the first direction off the second."""
+    normalize: Literal["filter", "layer", "weight", "none"] = "filter"
+    """What every filter, layer or weight of a random direction is scaled to: its weights' norm."""
+    ignore: str | None = None
+    """Parameters that random directions leave alone, a regular expression (default: biases and
+    normalisation)."""
+    embeddings: Literal["move", "keep"] = "move"
+    """Whether random directions move position embeddings and class tokens (Li et al. do)."""
+    rho: float = 0.05
+    """Radius of the sam direction."""
     grid: str = "50"
     """Points per axis: 51, or 51x41."""
-    range: float = 1.0
-    """Coordinates run from minus this to plus this, in units of the directions."""
-    normalize: Literal["filter", "layer", "weight", "none"] = "filter"
-    """What every filter, layer or weight of a direction is scaled to: its weights' norm."""
-    ignore: str | None = None
-    """Parameters that stay fixed, a regular expression (default: biases and normalisation)."""
-    picture: str | None = None
-    """Also draw the surface into this file (.png, .pdf, .svg)."""
+    range: str | None = None
+    """Coordinates in units of the directions: 1 (from -1 to 1), --range=-0.5:1.5, or one per axis,
+    --range=-1:1,0:2 (default: 1, or a bit beyond the other checkpoints or the trajectory)."""
+    adaptive: float | None = None
+    """Interpolate where that was right to this fraction of the loss on half the grid, such as
+    0.05; evaluate elsewhere."""
+    both_splits: bool = False
+    """Evaluate the other split too, in the same file."""
+    gradient_norm: bool = False
+    """Also the norm of the gradient at every point."""
+    lambda_max: float | None = None
+    """Also certify the largest Hessian eigenvalue at every point, to this relative width."""
+    batchnorm: Literal["frozen", "re-estimated"] = "frozen"
+    """BatchNorm statistics: the checkpoint's everywhere, or the displaced network's own."""
+    spread: Literal["points", "images"] = "points"
+    """What `--devices` divides."""
+    along_training: bool = False
+    """A surface for every saved step of the run, along the same directions; see --animation."""
+    li_directions: str | None = None
+    """Also write the directions as Li et al.'s code reads them, in the checkpoint's own order."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(common.Common, subject.Subject, _Request):
+class Options(common.Common, subject.Subject, _Request, surface_pictures.Pictures):
     pass
 
 
 def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome:
     """Evaluate the grid; points that the result file already holds are not repeated."""
-    from landscape import results
-    from landscape.surface import compute_surface, coordinates, random_direction
-
-    columns, rows = _grid(options.grid)
-    x = coordinates(-options.range, options.range, columns)
-    y = coordinates(-options.range, options.range, rows)
-    loaded = None if options.objective else subject.load(options)
-    path = subject.result_path(options, loaded, "surface")
-    objective = subject.objective(options, loaded)
-    directions = [
-        random_direction(
-            objective.params,
-            2 * options.seed + axis,
-            normalization=options.normalize,
-            ignore=options.ignore,
-        )
-        for axis in (0, 1)
-    ]
-    settings = {"normalization": options.normalize, "seed": options.seed, "ignore": options.ignore}
-    left = columns * rows
-    if path.exists():
-        left -= int(results.read(path, "surface")["done"].sum())
-    make_bar = common.bars(options, make_bar)
-    with make_bar("surface", max(left, 1)) as advance:
-        compute_surface(
-            objective,
-            directions,
-            x,
-            y,
-            out=path,
-            request=settings,
-            origin=results.provenance(**settings, command=common.command_line("surface", options)),
-            progress=advance,
-        )
-    if options.picture is not None:
-        _draw(path, options.picture)
-    return summary(path, options.picture)
+    if options.watch is not None:
+        return surface_pictures.watch(options)
+    if options.draw:
+        paths = [Path(name) for name in options.draw]
+    else:
+        make_bar = common.bars(options, make_bar)
+        compute = surface_run.along_training if options.along_training else surface_run.compute
+        paths = compute(options, make_bar)
+    written = surface_pictures.write(options, paths)
+    return summary(paths[-1], written)
 
 
-def _grid(text: str) -> tuple[int, int]:
-    try:
-        numbers = [int(part) for part in text.lower().split("x")]
-        columns, rows = numbers if len(numbers) == 2 else numbers * 2
-    except ValueError:
-        raise RequestError(f"grid: {text!r} is no grid; write 51 or 51x41") from None
-    return columns, rows
-
-
-def _draw(path: os.PathLike, picture: str) -> None:
-    from landscape.plots import compare
-    from landscape.surface import read_surface
-
-    found = read_surface(path)
-    figure = compare({"": (found.x, found.y, found.loss)})
-    try:
-        figure.savefig(picture, bbox_inches="tight", dpi=200)
-    except (OSError, ValueError) as error:
-        raise RequestError(f"picture: {picture} cannot be written ({error})") from error
-
-
-def summary(path: os.PathLike, picture: str | None = None) -> common.Outcome:
+def summary(path: os.PathLike, written: Sequence[str] = ()) -> common.Outcome:
     """The outcome as stored: what ``--json`` prints and what is shown."""
     import numpy as np
 
-    from landscape.surface import read_surface
-
-    found = read_surface(path)
-    finite = found.loss[np.isfinite(found.loss)]
-    centre = found.loss[np.ix_(found.y == 0, found.x == 0)].ravel()
+    found = surface_pictures.read(path)
+    loss = found.loss
+    finite, centre = loss[np.isfinite(loss)], found.attributes.get("centre", {})
+    error = found.metrics.get(found.loss_name + "_error")
+    errors = error[np.isfinite(error)] if error is not None else np.array([])
     data = {
         "file": os.fspath(path),
         "points": int(found.done.sum()),
-        "grid": [len(found.x), len(found.y)],
-        "examples": found.attributes["examples"],
-        "centre": float(centre[0]) if len(centre) else None,
+        "interpolated": int(found.interpolated.sum()),
+        "grid": list(reversed(loss.shape)),
+        "metrics": list(found.metrics),
+        "examples": found.attributes.get("examples"),
+        "centre": centre.get(found.loss_name),
+        "checkpoint": centre,
         "minimum": float(finite.min()) if len(finite) else None,
         "maximum": float(finite.max()) if len(finite) else None,
-        "not_finite": int((found.done & ~np.isfinite(found.loss)).sum()),
-        "cosine": found.cosine,
+        "largest_standard_error": float(errors.max()) if len(errors) else None,
+        "not_finite": int((found.done & ~np.isfinite(loss)).sum()),
+        "batchnorm": found.attributes.get("batchnorm"),
+        "cosine": None if found.is_line else found.cosine,
         "lengths": list(found.lengths),
+        "explained": found.attributes.get("explained"),
+        "written": list(written),
     }
 
     def show(console: Any) -> None:
-        bold = common.grid("Loss surface", ("quantity", "value"), [
-            ["points", f"{data['grid'][0]} x {data['grid'][1]}, {data['points']} done"],
-            ["loss at the centre", _number(data["centre"])],
+        points = f"{' x '.join(map(str, data['grid']))}, {data['points']} done"
+        if data["interpolated"]:
+            points += f", {data['interpolated']} of them interpolated"
+        rows = [
+            ["points", points],
+            *([name.replace("_", " ") + " of the checkpoint", _number(value)]
+              for name, value in centre.items() if not name.endswith("_error")),
             ["smallest, largest loss", f"{_number(data['minimum'])}, {_number(data['maximum'])}"],
+            ["largest standard error", _number(data["largest_standard_error"])],
             ["points with a loss that is not finite", str(data["not_finite"])],
-            ["cosine of the two directions", f"{found.cosine:.4f}"],
-            ["their lengths / ‖w‖", ", ".join(f"{length:.4f}" for length in found.lengths)],
-        ])  # fmt: skip
-        console.print(bold)
-        console.print(f"written to {path}" + (f", drawn in {picture}" if picture else ""))
+            ["lengths of the directions / ‖w‖", ", ".join(f"{v:.4f}" for v in found.lengths)],
+        ]  # fmt: skip
+        if not found.is_line:
+            rows.append(["cosine of the two directions", f"{found.cosine:.4f}"])
+        if data["explained"]:
+            rows.append(["variance along them", ", ".join(f"{v:.1%}" for v in data["explained"])])
+        console.print(common.grid("Loss surface", ("quantity", "value"), rows))
+        console.print(f"in {path}" + (f", written: {', '.join(written)}" if written else ""))
 
     return common.Outcome(data, show)
 

@@ -17,7 +17,7 @@ from landscape.devices import gathered, place, replicated
 from landscape.errors import RequestError
 from landscape.objective.batches import MicroBatches
 from landscape.objective.objective import Objective
-from landscape.objective.passes import Fixed, Step, sum_over_devices
+from landscape.objective.passes import Fixed, sum_over_devices
 from landscape.parameters import Tree
 
 
@@ -95,7 +95,8 @@ class Points:
 
     def _one(self, values: dict[str, Any]) -> dict[str, float]:
         found = {}
-        for name, mean in values["mean"].items():
+        for name in sorted(values["mean"], key=lambda name: name != "loss"):
+            mean = values["mean"][name]
             # Rounding of the squares hides deviations below about 1e-3 of the mean in float32.
             variance = max(values["square"][name] - mean**2, 0.0)
             found[name] = mean

@@ -8,7 +8,10 @@ or touches matplotlib's global state.
 from landscape.plots.blocks import Sharpness, compare_blocks, plot_blocks
 from landscape.plots.compare import compare
 from landscape.plots.convergence import Convergence, Scan, plot_convergence, plot_scan
+from landscape.plots.line import plot_line
 from landscape.plots.neurons import Activity, compare_neurons, plot_neurons
+from landscape.plots.places import plot_trajectory
+from landscape.plots.progress_view import watch_figure
 from landscape.plots.spectrum import Spectrum, plot_spectrum
 from landscape.plots.surface import plot_contour, plot_surface
 from landscape.plots.training import compare_training, plot_curve
@@ -27,8 +30,11 @@ __all__ = [
     "plot_contour",
     "plot_convergence",
     "plot_curve",
+    "plot_line",
     "plot_neurons",
     "plot_scan",
     "plot_spectrum",
     "plot_surface",
+    "plot_trajectory",
+    "watch_figure",
 ]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from landscape.errors import RequestError
 from landscape.plots import style
 from landscape.plots.heights import Range, checked, remark, shared_range
-from landscape.plots.surface import draw_contour, draw_surface
+from landscape.plots.surface import AXES, draw_contour, draw_surface
 
 KINDS = ("surface", "contour")
 
@@ -26,6 +26,8 @@ def compare(
     columns: int | None = None,
     width: float = style.PAGE,
     label: str = "training loss",
+    filled: bool = True,
+    axes_names: tuple[str, str] = AXES,
 ) -> Figure:
     """Surfaces of several models with one colour bar for all of them.
 
@@ -47,6 +49,10 @@ def compare(
         Of the figure, in inches; the height follows. One or two panels take less.
     label
         What the heights are, beside the colour bar.
+    filled
+        Whether contours lie on colours.
+    axes_names
+        Names of the two directions.
 
     Raises
     ------
@@ -61,7 +67,8 @@ def compare(
     heights = shared_range([z for _, _, z in grids.values()], vmin=vmin, vmax=vmax, log=log)
     if columns is None:
         columns = len(grids) if len(grids) <= 3 else 2 if len(grids) == 4 else 3
-    return _Sheet(grids, kind, heights, captions or {}, columns, width, label).drawn()
+    sheet = _Sheet(grids, kind, heights, captions or {}, columns, width, label)
+    return sheet.drawn(filled, axes_names)
 
 
 class _Sheet:
@@ -87,7 +94,7 @@ class _Sheet:
         self.row = self.TOP + self.panel + self.foot
         self.height = math.ceil(len(grids) / columns) * self.row
 
-    def drawn(self) -> Figure:
+    def drawn(self, filled: bool, axes_names: tuple[str, str]) -> Figure:
         fig = style.figure(self.width, self.height, constrained=False)
         limits = self._limits()
         projection = {} if self.flat else {"projection": "3d"}
@@ -97,7 +104,10 @@ class _Sheet:
             y = self.height - (row + 1) * self.row
             wide = self.panel if self.flat else self.cell - 0.06
             ax = fig.add_axes(self._part(x, y + self.foot, wide, self.panel), **projection)
-            (draw_contour if self.flat else draw_surface)(ax, *grid, self.heights)
+            if self.flat:
+                draw_contour(ax, *grid, self.heights, filled=filled, axes_names=axes_names)
+            else:
+                draw_surface(ax, *grid, self.heights, axes_names=axes_names)
             ax.set(**limits)
             if self.flat:
                 self._name_outer_axes_only(ax, place)

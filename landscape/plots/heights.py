@@ -145,3 +145,30 @@ def remark(z: np.ndarray, heights: Range) -> str:
     if heights.cut(z):
         parts.append(f"cut at {heights.high:.3g}")
     return ", ".join(parts)
+
+
+def filled_in(x, y, z, done) -> np.ndarray:
+    """Heights with the points that are not done interpolated between those that are.
+
+    Linear on triangles: one with a corner that is done and not finite stays open, so that holes
+    are never averaged away. What lies outside all points that are done stays NaN.
+
+    Parameters
+    ----------
+    x, y, z
+        The grid.
+    done
+        Booleans of the shape of ``z``.
+    """
+    x, y, z = checked(x, y, z)
+    done = np.asarray(done, bool)
+    rows, columns = np.nonzero(done)
+    if done.all() or len(set(rows)) < 2 or len(set(columns)) < 2:
+        return np.where(done, z, np.nan)
+    from scipy.interpolate import griddata
+
+    # In units of the grid, whatever the directions' lengths.
+    column, row = np.meshgrid(np.linspace(0, 1, len(x)), np.linspace(0, 1, len(y)))
+    known = np.where(np.isfinite(z[done]), z[done], np.nan)
+    found = griddata((row[done], column[done]), known, (row, column), method="linear")
+    return np.where(done, z, found)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import matplotlib.colors as colors
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -107,6 +108,40 @@ def legend_below(fig: Figure, axes: Iterable[Axes]) -> None:
         fig.legend(handles.values(), handles.keys(), loc="outside lower center", frameon=False,
                    fontsize=SMALL, labelcolor=INK, handlelength=2.6,
                    ncols=columns)  # fmt: skip
+
+
+_DARK = {"page": "#121212", INK: "#ececec", MUTED: "#a8a8a8", FAINT: "#3d3d3d"}
+
+
+def for_dark_page(fig: Figure) -> Figure:
+    """Recolour a finished figure for a dark page: paper dark, inks light; data keep their hues."""
+    swapped = {colors.to_hex(old): new for old, new in _DARK.items() if old != "page"}
+    swapped[colors.to_hex("black")] = _DARK[INK]
+    fig.set_facecolor(_DARK["page"])
+    for ax in fig.axes:
+        if colors.to_hex(ax.get_facecolor()) == colors.to_hex("white"):
+            ax.set_facecolor(_DARK["page"])
+        for axis in (ax.xaxis, ax.yaxis, getattr(ax, "zaxis", None)):
+            grid = getattr(axis, "_axinfo", {}).get("grid")  # of three-dimensional axes
+            if grid:
+                grid["color"] = _DARK[FAINT]
+        tick_colours = ax.xaxis.get_tick_params().get("labelcolor", INK)
+        if isinstance(tick_colours, str):
+            ax.tick_params(axis="x", labelcolor=swapped.get(colors.to_hex(tick_colours), INK))
+    for artist in fig.findobj(lambda a: hasattr(a, "get_color") and hasattr(a, "set_color")):
+        colour = artist.get_color()
+        if isinstance(colour, str) or np.ndim(colour) == 1:
+            hexed = colors.to_hex(colour) if not isinstance(colour, str) or colour != "none" else ""
+            # The halo of a text on the picture needs dark strokes under light letters as before.
+            if hexed in swapped and not artist.get_path_effects():
+                artist.set_color(swapped[hexed])
+    for artist in fig.findobj(
+        lambda a: hasattr(a, "get_edgecolor") and hasattr(a, "set_edgecolor")
+    ):
+        edge = np.atleast_2d(artist.get_edgecolor())
+        if len(edge) == 1 and (hexed := colors.to_hex(edge[0])) in swapped:
+            artist.set_edgecolor(swapped[hexed])
+    return fig
 
 
 def plain(value: float, _position=None) -> str:

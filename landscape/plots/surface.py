@@ -1,5 +1,7 @@
 """Loss surfaces: lit in three dimensions, as contours, and several models on one scale."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
@@ -9,7 +11,9 @@ from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from landscape.plots import style
 from landscape.plots.facets import ASPECT, facets, ring_segments, to_axis
 from landscape.plots.heights import Range, checked, remark, shared_range
+from landscape.plots.places import draw_markers
 
+AXES = ("direction 1", "direction 2")
 VIEW = (34, -58)  # elevation and azimuth in degrees
 
 
@@ -23,6 +27,8 @@ def plot_surface(
     vmax: float | None = None,
     log: bool = False,
     title: str | None = None,
+    beside: str | None = None,
+    axes_names: tuple[str, str] = AXES,
 ) -> Axes3D:
     """A loss surface in three dimensions, coloured by height and lit from one side.
 
@@ -46,6 +52,10 @@ def plot_surface(
         Heights and colours on a logarithmic scale.
     title
         Text above.
+    beside
+        Text below, such as the certified λmax.
+    axes_names
+        Names of the two directions.
     """
     x, y, z = checked(x, y, z)
     heights = shared_range([z], vmin=vmin, vmax=vmax, log=log)
@@ -53,13 +63,15 @@ def plot_surface(
         ax = style.figure(style.COLUMN, 2.9, constrained=False).add_axes(
             (0.02, 0.08, 0.9, 0.84), projection="3d"
         )
-    draw_surface(ax, x, y, z, heights)
+    draw_surface(ax, x, y, z, heights, axes_names=axes_names)
     style.titled(ax, title)
-    style.note_below(ax, remark(z, heights))
+    style.note_below(ax, "\n".join(filter(None, [beside, remark(z, heights)])))
     return ax
 
 
-def draw_surface(ax: Axes3D, x, y, z, heights: Range) -> None:
+def draw_surface(
+    ax: Axes3D, x, y, z, heights: Range, *, axes_names: tuple[str, str] = AXES
+) -> None:
     """The lit surface and its axes, without any words."""
     ax.add_collection3d(_collection(x, y, z, heights), autolim=False)
     ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
@@ -67,7 +79,7 @@ def draw_surface(ax: Axes3D, x, y, z, heights: Range) -> None:
     ax.set_box_aspect(ASPECT, zoom=1.08)
     ax.view_init(*VIEW)
     ax.set_proj_type("ortho")
-    _dress(ax, heights)
+    _dress(ax, heights, axes_names)
 
 
 def plot_contour(
@@ -81,23 +93,30 @@ def plot_contour(
     log: bool = False,
     filled: bool = True,
     title: str | None = None,
+    markers: Mapping[str, Sequence[float]] | None = None,
+    axes_names: tuple[str, str] = AXES,
 ) -> Axes:
     """A loss surface as contour lines with their heights, on colours if ``filled``.
 
-    Parameters are those of :func:`plot_surface`. The checkpoint at (0, 0) is marked with a cross;
-    points that are not finite leave grey holes.
+    Parameters are those of :func:`plot_surface`, and ``markers``, the places of other checkpoints:
+    ``{name: (x, y)}``. The checkpoint at (0, 0) is marked with a cross; points that are not finite
+    leave grey holes.
     """
     x, y, z = checked(x, y, z)
     heights = shared_range([z], vmin=vmin, vmax=vmax, log=log)
     if ax is None:
         ax = style.figure(style.COLUMN, 3.0).add_subplot()
-    draw_contour(ax, x, y, z, heights, filled=filled)
+    draw_contour(ax, x, y, z, heights, filled=filled, axes_names=axes_names)
+    outside = draw_markers(ax, x, y, markers or {})
+    lost = f"outside: {', '.join(outside)}" if outside else ""
     style.titled(ax, title)
-    style.note_below(ax, remark(z, heights), 26)
+    style.note_below(ax, ", ".join(filter(None, [remark(z, heights), lost])), 26)
     return ax
 
 
-def draw_contour(ax: Axes, x, y, z, heights: Range, *, filled: bool = True) -> None:
+def draw_contour(
+    ax: Axes, x, y, z, heights: Range, *, filled: bool = True, axes_names: tuple[str, str] = AXES
+) -> None:
     """The contours and their axes, without any words beside the heights of the lines."""
     style.dressed(ax).grid(visible=False)
     ax.set_facecolor(style.FAINT)  # shows where nothing is known
@@ -121,8 +140,8 @@ def draw_contour(ax: Axes, x, y, z, heights: Range, *, filled: bool = True) -> N
     ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), aspect="equal")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], prune="both"))
-    ax.set_xlabel("direction 1", fontsize=style.SMALL, color=style.INK)
-    ax.set_ylabel("direction 2", fontsize=style.SMALL, color=style.INK, labelpad=1)
+    ax.set_xlabel(axes_names[0], fontsize=style.SMALL, color=style.INK)
+    ax.set_ylabel(axes_names[1], fontsize=style.SMALL, color=style.INK, labelpad=1)
 
 
 def _extent(path) -> float:
@@ -145,7 +164,7 @@ def _collection(x, y, z, heights: Range) -> Poly3DCollection:
     )  # fmt: skip
 
 
-def _dress(ax: Axes3D, heights: Range) -> None:
+def _dress(ax: Axes3D, heights: Range, axes_names: tuple[str, str]) -> None:
     """White panes, thin lines, few and small ticks."""
     for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
         axis.set_pane_color((1, 1, 1, 0))
@@ -160,5 +179,5 @@ def _dress(ax: Axes3D, heights: Range) -> None:
         ax.zaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{10**value:g}"))
     ax.zaxis.set_minor_locator(NullLocator())
     ax.tick_params(labelsize=style.SMALL - 1, pad=-4, labelcolor=style.INK)
-    ax.set_xlabel("direction 1", fontsize=style.SMALL - 1, labelpad=-8, color=style.INK)
-    ax.set_ylabel("direction 2", fontsize=style.SMALL - 1, labelpad=-8, color=style.INK)
+    ax.set_xlabel(axes_names[0], fontsize=style.SMALL - 1, labelpad=-8, color=style.INK)
+    ax.set_ylabel(axes_names[1], fontsize=style.SMALL - 1, labelpad=-8, color=style.INK)

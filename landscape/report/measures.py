@@ -154,6 +154,6 @@ def surface(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     if stored is None:
         return None
     loss = np.where(stored["done"].astype(bool), finite(stored["train_loss"]), np.nan)
-    if not np.isfinite(loss).any() or min(loss.shape) < 2:
+    if loss.ndim < 2 or min(loss.shape) < 2 or not np.isfinite(loss).any():
         return None
     return stored["xcoordinates"], stored["ycoordinates"], loss

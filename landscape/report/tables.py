@@ -88,7 +88,7 @@ def planes(runs: Iterable[Run]) -> Table | None:
     rows = []
     for run in distinct(runs):
         stored = run.results.get("surface")
-        if stored is None:
+        if stored is None or "ycoordinates" not in stored.data:
             continue
         x, y, has = stored["xcoordinates"], stored["ycoordinates"], stored.attributes
         rows.append((

@@ -1,0 +1,245 @@
+"""``surface``: what is made of finished surfaces: pictures, pages, meshes, animations."""
+
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from landscape.cli import common
+from landscape.errors import RequestError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Options that say what is drawn."""
+
+    picture: str | None = None
+    """Draw the surface into this file (.png, .pdf, .svg)."""
+    kind: Literal["surface", "contour", "lines"] = "surface"
+    """Lit in three dimensions, filled contours, or contour lines."""
+    metric: str | None = None
+    """What is drawn, such as test_loss, train_acc, max_eig (default: the loss)."""
+    log: bool = False
+    """Heights on a logarithmic scale."""
+    vmax: float | None = None
+    """Cut heights above this."""
+    dark: bool = False
+    """For a dark page."""
+    hessian: str | None = None
+    """Result of `hessian` whose λmax is printed beside (default: hessian.h5 beside the surface)."""
+    html: str | None = None
+    """Write an interactive page: rotate, hover, switch metric (needs the extra `plotly`)."""
+    export: tuple[str, ...] = ()
+    """Write .vts, .vtp (Li et al.'s), .obj or .csv files."""
+    animation: str | None = None
+    """Animate the surfaces of --along-training or --draw into this .gif or .mp4."""
+    draw: tuple[str, ...] = ()
+    """Compute nothing; draw these surface files side by side, also Li et al.'s."""
+    watch: str | None = None
+    """Compute nothing; redraw this file every two seconds while another process computes it."""
+
+
+def read(path: os.PathLike | str) -> Any:
+    """A surface file of ours or of Li et al.'s code."""
+    import h5py
+
+    from landscape.surface import read_surface
+    from landscape.surface.li_files import read_li_surface
+
+    path = Path(path)
+    if path.is_file() and h5py.is_hdf5(path):
+        with h5py.File(path, "r", locking=False) as file:
+            foreign = "kind" not in file.attrs
+        if foreign:
+            return read_li_surface(path)
+    return read_surface(path)
+
+
+def write(options: Any, paths: Sequence[Path]) -> list[str]:
+    """Write whatever was asked for; the names of the files."""
+    wanted = (options.picture, options.html, options.animation, *options.export)
+    if not any(wanted):
+        return []
+    surfaces = dict(zip(_titles(paths), map(read, paths), strict=True))
+    if options.picture is not None:
+        captions = {
+            title: _sharpness(options, path) for title, path in zip(surfaces, paths, strict=True)
+        }
+        _save(_figure(options, surfaces, captions), options.picture, options.dark)
+    if options.html is not None:
+        from landscape.plots.interactive import interactive_html
+
+        Path(options.html).write_text(interactive_html(surfaces, log=options.log))
+    if options.animation is not None:
+        _animate(options, surfaces)
+    for name in options.export:
+        from landscape.surface.exports import export
+
+        last = next(reversed(surfaces.values()))
+        height = options.metric or last.loss_name
+        export(last, name, height=height, log=options.log, cut=options.vmax)
+    return [name for name in wanted if name]
+
+
+def watch(options: Any) -> common.Outcome:
+    """Redraw a surface that is being computed until it is complete; nothing of it is touched."""
+    from landscape import plots
+    from landscape.cli import surface
+
+    path = Path(options.watch)
+    picture = options.picture or str(path.with_suffix(".png"))
+    count = -1
+    with common.bars(options, None)("watching", 1) as advance:
+        while True:
+            found = read(path)
+            if found.done.sum() != count:
+                count = int(found.done.sum())
+                _save(plots.watch_figure(found), picture, options.dark)
+                advance(steps=0, note=f"{count} of {found.done.size} points in {picture}")
+            if found.done.all():
+                return surface.summary(path, [picture])
+            time.sleep(2.0)
+
+
+def _titles(paths: Sequence[Path]) -> list[str]:
+    """Names that tell the files apart: their own, or their folders'."""
+    if len(paths) == 1:
+        return [""]
+    stems, folders = [p.stem for p in paths], [p.resolve().parent.name for p in paths]
+    for names in (stems, folders):
+        if len(set(names)) == len(paths):
+            return names
+    return [f"{folder}/{stem}" for folder, stem in zip(folders, stems, strict=True)]
+
+
+def _heights(options: Any, surface: Any) -> Any:
+    """What is drawn of a surface."""
+    name = options.metric or surface.loss_name
+    if name not in surface.metrics:
+        raise RequestError(f"metric: there is no {name!r}; use {', '.join(surface.metrics)}")
+    return surface.metrics[name]
+
+
+def _figure(options: Any, surfaces: dict[str, Any], captions: dict[str, str]) -> Any:
+    from landscape import plots
+    from landscape.plots import style
+
+    if all(surface.is_line for surface in surfaces.values()):
+        return _lines(options, surfaces)
+    if any(surface.is_line for surface in surfaces.values()):
+        raise RequestError("draw: lines and planes do not go into one picture; draw them apart")
+    heights = {t: (s.x, s.y, _heights(options, s)) for t, s in surfaces.items()}
+    (title, surface), *others = surfaces.items()
+    label = (options.metric or surface.loss_name).replace("_", " ")
+    shared = {"vmax": options.vmax, "log": options.log}
+    names = _names(surface)
+    flat = options.kind != "surface"
+    if others or not (surface.markers or surface.path is not None):
+        return plots.compare(
+            heights, kind="contour" if flat else "surface", captions=captions, label=label,
+            filled=options.kind != "lines", axes_names=names, **shared,
+        )  # fmt: skip
+    # Checkpoints and paths lie in the plane: they are drawn from above.
+    ax = style.figure(style.COLUMN, 3.0).add_subplot()
+    more = {"filled": options.kind != "lines", "markers": surface.markers, "ax": ax, **shared}
+    if surface.path is not None:
+        explained = surface.attributes.get("explained")
+        plots.plot_trajectory(*heights[title], surface.path, explained=explained, **more)
+    else:
+        plots.plot_contour(*heights[title], axes_names=names, **more)
+    return ax.figure
+
+
+def _lines(options: Any, surfaces: dict[str, Any]) -> Any:
+    from landscape import plots
+    from landscape.plots import style
+
+    fig = style.figure(style.COLUMN * min(len(surfaces), 2), 2.6 * -(-len(surfaces) // 2))
+    for place, (title, found) in enumerate(surfaces.items(), 1):
+        ax = fig.add_subplot(-(-len(surfaces) // 2), min(len(surfaces), 2), place)
+        splits = [name.removesuffix("_loss") for name in found.metrics if name.endswith("_loss")]
+        splits = [name for name in splits if name in ("train", "test")]
+        plots.plot_line(
+            found.x,
+            {name: found.metrics[f"{name}_loss"] for name in splits},
+            {n: found.metrics[f"{n}_acc"] for n in splits if f"{n}_acc" in found.metrics} or None,
+            errors={n: found.metrics[f"{n}_loss_error"] for n in splits},
+            ax=ax,
+            log=options.log,
+            title=title or None,
+            markers={name: place[0] for name, place in found.markers.items()} or None,
+            xlabel=_names(found)[0],
+        )
+    return fig
+
+
+def _names(surface: Any) -> tuple[str, str]:
+    """What the axes are, from the request stored with the surface."""
+    said = surface.attributes.get("directions")
+    said = said if isinstance(said, dict) else {}
+    found = []
+    for place, axis in enumerate("xy", 1):
+        kind, _, argument = str(said.get(axis, "random")).partition(":")
+        found.append(
+            {
+                "random": f"direction {place}",
+                "gradient": "along the gradient",
+                "sam": "along SAM's gradient",
+                "eigenvector": f"eigenvector {argument or 1}",
+                "pca": f"component {argument or 1}",
+                "to": f"towards {Path(argument).name}",
+            }.get(kind, f"direction {place}")
+        )
+    return found[0], found[1]
+
+
+def _sharpness(options: Any, path: Path) -> str:
+    """The certified λmax of the checkpoint, where a `hessian` result of it is there."""
+    from landscape import results
+
+    beside = Path(options.hessian) if options.hessian else path.with_name("hessian.h5")
+    if not beside.is_file():
+        if options.hessian:
+            raise RequestError(f"hessian: there is no {beside}; run `hessian` first")
+        return ""
+    found = results.read(beside, "hessian")
+    own = read(path).attributes.get("parameters_hash")
+    if found.attributes.get("parameters_hash") != own:
+        if options.hessian:
+            raise RequestError(f"hessian: {beside} is of another checkpoint than {path}")
+        return ""
+    targets = [str(name) for name in found["targets"]]
+    place = targets.index("whole")
+    low, high = (float(found[f"lambda_max_{end}"][place]) for end in ("lower", "upper"))
+    if not found["done"][place] or low != low:
+        return ""
+    confidence = float(found.attributes["confidence"])
+    return f"λmax between {low:.3g} and {high:.3g} ({confidence:.1%})"
+
+
+def _save(figure: Any, name: str, dark: bool) -> None:
+    from landscape.plots import style
+
+    if dark:
+        style.for_dark_page(figure)
+    temporary = Path(name).with_name(f".{os.getpid()}-{Path(name).name}")
+    try:
+        figure.savefig(temporary, bbox_inches="tight", dpi=200)
+        os.replace(temporary, name)
+    except (OSError, ValueError) as error:
+        raise RequestError(f"picture: {name} cannot be written ({error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _animate(options: Any, surfaces: dict[str, Any]) -> None:
+    from landscape.plots.animation import animate, save_animation
+
+    if len(surfaces) < 2:
+        raise RequestError("animation: it needs several surfaces; use --along-training or --draw")
+    frames = [(title, s.x, s.y, _heights(options, s)) for title, s in surfaces.items()]
+    kind = "surface" if options.kind == "surface" else "contour"
+    made = animate(frames, kind=kind, log=options.log, vmax=options.vmax, dark=options.dark)
+    save_animation(made, options.animation)

@@ -1,0 +1,214 @@
+"""Surfaces to turn and point at, as one HTML page (the extra ``plotly``)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from landscape.errors import RequestError
+from landscape.plots import style
+
+
+def interactive(surfaces: Mapping[str, Any], *, log: bool = False) -> Any:
+    """Surfaces, or lines, side by side on one range and one colour scale.
+
+    Turn them with the mouse; pointing shows coordinates and all metrics of a point; a menu switches
+    the metric of all of them, buttons the scale of the heights. Points that are not finite are
+    holes.
+
+    Parameters
+    ----------
+    surfaces
+        ``{title: landscape.surface.Surface}``, all of them planes or all of them lines.
+    log
+        Begin with logarithmic heights.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+
+    Raises
+    ------
+    RequestError
+        Without plotly, without surfaces, or for planes and lines mixed.
+    """
+    try:
+        from plotly.subplots import make_subplots
+    except ImportError as error:
+        raise RequestError(
+            "html: plotly is not installed; pip install 'landscape[plotly]'"
+        ) from error
+    if not surfaces or len({surface.is_line for surface in surfaces.values()}) != 1:
+        raise RequestError("surfaces: pass at least one, and not planes and lines together")
+    titles = list(surfaces)
+    lines = surfaces[titles[0]].is_line
+    metrics = [name for name in surfaces[titles[0]].metrics
+               if all(name in surface.metrics for surface in surfaces.values())]  # fmt: skip
+    figure = make_subplots(
+        rows=1,
+        cols=len(titles),
+        specs=[[{"type": "xy" if lines else "scene"} for _ in titles]],
+        subplot_titles=titles,
+        horizontal_spacing=0.06 if lines else 0.01,
+    )
+    first = next(name for name in metrics if name.endswith("_loss"))
+    for column, surface in enumerate(surfaces.values(), 1):
+        for trace in _traces(surface, first, column == 1):
+            figure.add_trace(trace, row=1, col=column)
+    axes = _value_axes(len(titles), lines)
+    figure.update_layout(
+        updatemenus=[
+            _metric_menu(surfaces, metrics, first, axes, lines),
+            _scale_buttons(axes, log),
+        ],
+        margin={"l": 10, "r": 10, "t": 90, "b": 10},
+        font={"family": "sans-serif", "size": 13, "color": style.INK},
+        showlegend=False,
+    )
+    low, high = _range(surfaces, first)
+    for axis in axes:
+        figure.layout[axis[0]].update(_settings(axis, first, low, high, log))
+    figure.update_layout(coloraxis={"colorscale": "Viridis", "cmin": low, "cmax": high,
+                                    "colorbar": {"title": first, "len": 0.6}})  # fmt: skip
+    return figure
+
+
+def interactive_html(surfaces: Mapping[str, Any], *, log: bool = False, title: str = "") -> str:
+    """The same as one page that needs nothing else, not even a network."""
+    body = interactive(surfaces, log=log).to_html(
+        full_html=False, include_plotlyjs=True, config={"displaylogo": False, "responsive": True}
+    )
+    return (
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        f"<title>{title or 'Loss surface'}</title>"
+        "<style>html,body{margin:0;height:100%}body>div{height:100vh}</style></head>"
+        f"<body>{body}</body></html>\n"
+    )
+
+
+def _holes(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _traces(surface: Any, metric: str, with_scale: bool) -> list:
+    import plotly.graph_objects as go
+
+    values = _holes(surface.metrics[metric])
+    told = _hover(surface)
+    if surface.is_line:
+        return [go.Scatter(x=surface.x, y=values, mode="lines+markers", customdata=told,
+                           hovertemplate="%{customdata}<extra></extra>",
+                           line={"color": style.HUES[0]}, marker={"size": 4})]  # fmt: skip
+    traces: list = [
+        go.Surface(x=surface.x, y=surface.y, z=values, text=told, hoverinfo="text",
+                   coloraxis="coloraxis", showscale=with_scale,
+                   contours={"z": {"show": True, "usecolormap": False, "color": "white",
+                                   "width": 1}}),
+    ]  # fmt: skip
+    places = {name: place for name, place in surface.markers.items() if len(place) == 2}
+    origin = {"checkpoint": (0.0, 0.0)} if "checkpoint" not in places else {}
+    places = {n: p for n, p in {**origin, **places}.items() if _inside(surface, p)}
+    if places:
+        columns, rows = zip(*places.values(), strict=True)
+        traces.append(
+            go.Scatter3d(x=columns, y=rows, z=_heights_at(surface, values, places.values()),
+                         mode="markers+text", text=list(places), textposition="top center",
+                         hoverinfo="text", marker={"size": 4, "color": style.HUES[1]})
+        )  # fmt: skip
+    if surface.path is not None:
+        inside = [place for place in surface.path if _inside(surface, place)]
+        if inside:
+            columns, rows = zip(*inside, strict=True)
+            traces.append(
+                go.Scatter3d(x=columns, y=rows, z=_heights_at(surface, values, inside),
+                             mode="lines+markers", hoverinfo="skip", marker={"size": 3},
+                             line={"color": style.HUES[1], "width": 4})
+            )  # fmt: skip
+    return traces
+
+
+def _inside(surface: Any, place) -> bool:
+    x, y = surface.x, surface.y
+    return bool(x[0] <= place[0] <= x[-1] and y[0] <= place[1] <= y[-1])
+
+
+def _heights_at(surface: Any, values: np.ndarray, places) -> list[float]:
+    """Heights of the drawn surface, a little above it so that marks are not swallowed."""
+    from scipy.interpolate import RegularGridInterpolator
+
+    rule = RegularGridInterpolator((surface.y, surface.x), values)
+    return [float(rule((row, column))) for column, row in places]
+
+
+def _hover(surface: Any) -> np.ndarray:
+    """What is said of every point."""
+    told = np.empty(surface.done.shape, object)
+    for index in np.ndindex(surface.done.shape):
+        place = [f"x = {surface.x[index[-1]]:.4g}"]
+        if not surface.is_line:
+            place.append(f"y = {surface.y[index[0]]:.4g}")
+        lines = [", ".join(place)]
+        lines += [f"{name}: {values[index]:.5g}" for name, values in surface.metrics.items()]
+        if surface.interpolated[index]:
+            lines.append("interpolated")
+        told[index] = "<br>".join(lines)
+    return told
+
+
+def _range(surfaces: Mapping[str, Any], metric: str) -> tuple[float, float]:
+    values = np.concatenate([_holes(s.metrics[metric]).ravel() for s in surfaces.values()])
+    values = values[np.isfinite(values)]
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    return low, high if high > low else low + 1.0
+
+
+def _value_axes(count: int, lines: bool) -> list[tuple[str, str]]:
+    """``(layout name, axis below it)`` of every panel's heights."""
+    numbers = ["" if n == 0 else str(n + 1) for n in range(count)]
+    return [(f"yaxis{n}", "") if lines else (f"scene{n}", "zaxis") for n in numbers]
+
+
+def _settings(axis: tuple[str, str], metric: str, low: float, high: float, log: bool) -> dict:
+    settings: dict[str, Any] = {"title": {"text": metric}, "type": "log" if log else "linear"}
+    if not log:
+        settings["range"] = [low - 0.02 * (high - low), high + 0.02 * (high - low)]
+    if not axis[1]:
+        return settings
+    names = {
+        "xaxis": {"title": {"text": "direction 1"}},
+        "yaxis": {"title": {"text": "direction 2"}},
+    }
+    return {"zaxis": settings, "aspectmode": "cube", **names}
+
+
+def _metric_menu(surfaces, metrics, first: str, axes, lines: bool) -> dict:
+    buttons = []
+    for metric in metrics:
+        low, high = _range(surfaces, metric)
+        values, marked = [], []
+        for surface in surfaces.values():
+            for trace in _traces(surface, metric, with_scale=False):
+                values.append(trace.y if lines else trace.z)
+                marked.append(trace)
+        layout: dict[str, Any] = {"coloraxis.cmin": low, "coloraxis.cmax": high,
+                                  "coloraxis.colorbar.title.text": metric}  # fmt: skip
+        for name, below in axes:
+            prefix = f"{name}.{below}" if below else name
+            layout[f"{prefix}.title.text"] = metric
+            layout[f"{prefix}.autorange"] = True
+        buttons.append({"label": metric, "method": "update",
+                        "args": [{"y" if lines else "z": values}, layout]})  # fmt: skip
+    return {"buttons": buttons, "active": metrics.index(first), "x": 0.0, "xanchor": "left",
+            "y": 1.18, "yanchor": "top"}  # fmt: skip
+
+
+def _scale_buttons(axes, log: bool) -> dict:
+    def button(kind: str) -> dict:
+        layout = {}
+        for name, below in axes:
+            prefix = f"{name}.{below}" if below else name
+            layout[f"{prefix}.type"], layout[f"{prefix}.autorange"] = kind, True
+        return {"label": f"{kind} heights", "method": "relayout", "args": [layout]}
+
+    return {"type": "buttons", "direction": "right", "buttons": [button("linear"), button("log")],
+            "active": int(log), "x": 1.0, "xanchor": "right", "y": 1.18, "yanchor": "top"}  # fmt: skip
