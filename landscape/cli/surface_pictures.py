@@ -62,7 +62,11 @@ def write(options: Any, paths: Sequence[Path]) -> list[str]:
     wanted = (options.picture, options.html, options.animation, *options.export)
     if not any(wanted):
         return []
-    surfaces = dict(zip(_titles(paths), map(read, paths), strict=True))
+    found = [read(path) for path in paths]
+    titles = _titles(paths)
+    if options.along_training:
+        titles = [f"step {surface.attributes['checkpoint_step']}" for surface in found]
+    surfaces = dict(zip(titles, found, strict=True))
     if options.picture is not None:
         captions = {
             title: _sharpness(options, path) for title, path in zip(surfaces, paths, strict=True)

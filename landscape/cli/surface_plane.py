@@ -77,11 +77,14 @@ class Directions:
         directions = [self._direction(axis) for axis in range(len(self._parsed))]
         if self._options.orthogonalize and len(directions) == 2:
             directions[1] = orthogonal(directions[1], directions[0])
-        markers, path, explained = {}, None, None
+        origin = (0.0,) * len(directions)
+        named = any(kind == "to" for kind, _ in self._parsed)
+        markers, path, explained = {"checkpoint": origin} if named else {}, None, None
         for kind, argument in self._parsed:
             if kind == "to":
                 other = _placed(_checkpoint(argument), objective.params)
-                markers[argument] = coordinates_of(other, objective.params, directions)
+                name = Path(argument).name if Path(argument).name not in markers else argument
+                markers[name] = coordinates_of(other, objective.params, directions)
         kinds = {kind for kind, _ in self._parsed}
         if kinds == {"pca"}:
             numbers = [int(number) - 1 for _, number in self._parsed]

@@ -210,5 +210,13 @@ def _scale_buttons(axes, log: bool) -> dict:
             layout[f"{prefix}.type"], layout[f"{prefix}.autorange"] = kind, True
         return {"label": f"{kind} heights", "method": "relayout", "args": [layout]}
 
-    return {"type": "buttons", "direction": "right", "buttons": [button("linear"), button("log")],
-            "active": int(log), "x": 1.0, "xanchor": "right", "y": 1.18, "yanchor": "top"}  # fmt: skip
+    return {
+        "type": "buttons",
+        "direction": "right",
+        "buttons": [button("linear"), button("log")],
+        "active": int(log),
+        "x": 1.0,
+        "xanchor": "right",
+        "y": 1.18,
+        "yanchor": "top",
+    }

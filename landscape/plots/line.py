@@ -70,6 +70,7 @@ def plot_line(
                        label=f"{label} accuracy")  # fmt: skip
         right.set_ylim(0, 100)
         right.spines[["top", "left", "bottom"]].set_visible(False)
+        right.spines["right"].set(color=style.MUTED, linewidth=0.6)
         right.tick_params(labelsize=style.SMALL, width=0.6, length=2.5)
         _coloured(right, "accuracy (%)", _ACCURACY)
         handles += right.get_legend_handles_labels()[0]
@@ -80,7 +81,7 @@ def plot_line(
               loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)  # fmt: skip
     notes = [f"{missing} points not finite"] if missing else []
     notes += [f"outside: {', '.join(outside)}"] if outside else []
-    style.titled(ax, title)
+    style.titled(ax, title, 12 if markers else 6)
     if notes:
         ax.annotate("; ".join(notes), (0.02, 0.97), xycoords="axes fraction", va="top",
                     fontsize=style.SMALL - 1, color=style.MUTED)  # fmt: skip
@@ -106,9 +107,10 @@ def _mark(ax: Axes, x: np.ndarray, markers: Mapping[str, float]) -> list[str]:
             outside.append(name)
             continue
         ax.axvline(place, color=style.MUTED, linewidth=0.6, linestyle=":")
-        right = place > x[0] + 0.6 * (x[-1] - x[0])
-        ax.annotate(name, (place, 0.99), (-2 if right else 2, 0), va="top",
+        # Above the axes, where no curve is; names near the ends grow inwards.
+        part = (place - x[0]) / (x[-1] - x[0])
+        ax.annotate(name, (place, 1.0), (0, 2), va="bottom",
                     xycoords=("data", "axes fraction"), textcoords="offset points",
-                    ha="right" if right else "left", fontsize=style.SMALL - 1,
-                    color=style.MUTED)  # fmt: skip
+                    ha="left" if part < 0.25 else "right" if part > 0.75 else "center",
+                    fontsize=style.SMALL - 1, color=style.MUTED)  # fmt: skip
     return outside

@@ -80,10 +80,10 @@ def dressed(ax: Axes | None, *, grid: str = "both") -> Axes:
     return ax
 
 
-def titled(ax: Axes, title: str | None) -> None:
+def titled(ax: Axes, title: str | None, points: float = 6) -> None:
     """A small title above the axes, if there is one."""
     if title:
-        ax.set_title(title, fontsize=NORMAL, color=INK)
+        ax.set_title(title, fontsize=NORMAL, color=INK, pad=points)
 
 
 def note_below(ax: Axes, text: str, points: float = 4) -> None:
@@ -116,11 +116,11 @@ _DARK = {"page": "#121212", INK: "#ececec", MUTED: "#a8a8a8", FAINT: "#3d3d3d"}
 def for_dark_page(fig: Figure) -> Figure:
     """Recolour a finished figure for a dark page: paper dark, inks light; data keep their hues."""
     swapped = {colors.to_hex(old): new for old, new in _DARK.items() if old != "page"}
-    swapped[colors.to_hex("black")] = _DARK[INK]
+    swapped |= {"#000000": _DARK[INK], HUES[0].lower(): "#3d9bdc"}  # too dark on dark paper
     fig.set_facecolor(_DARK["page"])
     for ax in fig.axes:
-        if colors.to_hex(ax.get_facecolor()) == colors.to_hex("white"):
-            ax.set_facecolor(_DARK["page"])
+        paper = colors.to_hex(ax.get_facecolor())
+        ax.set_facecolor(_DARK["page"] if paper == "#ffffff" else swapped.get(paper, paper))
         for axis in (ax.xaxis, ax.yaxis, getattr(ax, "zaxis", None)):
             grid = getattr(axis, "_axinfo", {}).get("grid")  # of three-dimensional axes
             if grid:

@@ -1,4 +1,4 @@
-"""Computes one surface and logs every point it begins: ``kill_writer.py FILE.h5 LOG``."""
+"""Computes one surface and logs every point it begins: ``kill_writer.py FILE.h5 LOG [POINTS]``."""
 
 import sys
 
@@ -9,15 +9,12 @@ from landscape.objective import Objective
 from landscape.surface import compute_surface, coordinates, random_direction
 from landscape.surface.measure import Measurement
 
-GRID = 61
-
-
 def loss(params, batch):
     hidden = jnp.tanh(batch[0] @ params["kernel"])
     return ((hidden @ params["head"]["kernel"])[:, 0] - batch[1]) ** 2
 
 
-def main(out: str, log: str) -> None:
+def main(out: str, log: str, points: str = "61") -> None:
     rng = np.random.default_rng(1)
     params = {
         "kernel": jnp.asarray(rng.normal(size=(4, 3)), jnp.float32),
@@ -28,15 +25,15 @@ def main(out: str, log: str) -> None:
     objective.loss()
     along = Measurement.along
 
-    def logged(self, points):
+    def logged(self, places):
         with open(log, "a") as file:
-            file.writelines(f"{x!r} {y!r}\n" for x, y in np.asarray(points).tolist())
-        return along(self, points)
+            file.writelines(f"{x!r} {y!r}\n" for x, y in np.asarray(places).tolist())
+        return along(self, places)
 
     Measurement.along = logged
     directions = [random_direction(params, seed) for seed in (0, 1)]
     print("ready", flush=True)
-    axis = coordinates(-1, 1, GRID)
+    axis = coordinates(-1, 1, int(points))
     compute_surface(objective, directions, axis, axis, out=out)
 
 

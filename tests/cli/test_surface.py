@@ -1,0 +1,181 @@
+"""The command ``surface`` on a small trained network."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from landscape.cli import main
+from landscape.surface import read_surface
+
+WRITER = Path(__file__).parents[1] / "surface" / "kill_writer.py"
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory):
+    """A run folder with five saved steps."""
+    folder = tmp_path_factory.mktemp("steps") / "mixer"
+    arguments = ["train", "--model", "Mixer-Mini/2", "--epochs", "0.8", "--checkpoint-every", "2"]
+    assert main([*arguments, "--keep", "None", "--out", str(folder), "--quiet", "--json"]) == 0
+    return folder
+
+
+@pytest.fixture
+def surface(run, call, tmp_path):
+    def compute(*arguments, checkpoint=run, out="s.h5"):
+        small = ["--images", 32, "--grid", 3, "--out", tmp_path / out]
+        status, found, err = call("surface", "--checkpoint", checkpoint, *small, *arguments)
+        assert status == 0, err
+        return found
+
+    return compute
+
+
+def test_both_splits_and_every_metric_come_in_one_file(surface):
+    found = surface("--both-splits", "--gradient-norm", "--l2", 0.1, "--grid", "3x2")
+    assert {"train_loss", "test_loss", "train_acc", "train_loss_error", "test_gradient_norm",
+            "train_data_loss", "train_l2_term"} <= set(found["metrics"])  # fmt: skip
+    assert found["grid"] == [3, 2]
+    assert found["largest_standard_error"] > 0
+
+
+@pytest.mark.parametrize(("x", "y"), [("gradient", "sam"), ("eigenvector:1", "random")])
+def test_directions_can_come_from_derivatives(surface, x, y):
+    found = surface("--x", x, "--y", y, "--orthogonalize", "--images", 8, "--grid", 2)
+    assert found["cosine"] == pytest.approx(0, abs=1e-4)
+    assert len(found["lengths"]) == 2
+
+
+def test_finished_directions_are_not_computed_again(surface, monkeypatch):
+    first = surface("--x", "gradient", "--y", "none")
+    monkeypatch.setattr("landscape.surface.gradient_direction", None)
+    assert surface("--x", "gradient", "--y", "none") == first
+
+
+def test_the_line_to_another_checkpoint_ends_there(surface, steps, call):
+    found = surface("--x", f"to:{steps}@2", "--y", "none", "--range=0:1", checkpoint=steps)
+    stored = read_surface(found["file"])
+    _, there, _ = call("evaluate", "--checkpoint", f"{steps}@2", "--images", 32)
+    assert stored.loss[-1] == pytest.approx(there["loss"], rel=1e-4)
+    assert stored.markers["mixer@2"] == pytest.approx((1.0,))
+    assert found["cosine"] is None
+
+
+def test_the_plane_of_a_trajectory_comes_with_its_path(surface, steps, tmp_path):
+    picture = tmp_path / "s.png"
+    found = surface("--x", "pca:1", "--y", "pca:2", "--picture", picture, checkpoint=steps)
+    stored = read_surface(found["file"])
+    assert stored.path.shape == (5, 2)
+    assert 0.5 < sum(found["explained"]) <= 1
+    assert stored.x[0] < stored.path[:, 0].min() < stored.path[:, 0].max() < stored.x[-1]
+    assert picture.stat().st_size > 5_000
+
+
+def test_every_step_of_a_run_gets_its_surface_along_the_same_directions(surface, steps, tmp_path):
+    found = surface(
+        "--along-training", "--animation", tmp_path / "a.gif", checkpoint=steps, out="each.h5"
+    )
+    files = sorted(tmp_path.glob("each-*.h5"))
+    assert len(files) == 5
+    with h5py.File(files[0]) as one, h5py.File(files[1]) as other:
+        name = "directions/x/stem/kernel"
+        np.testing.assert_array_equal(one[name], other[name])
+    assert (tmp_path / "a.gif").stat().st_size > 5_000
+    assert str(tmp_path / "a.gif") in found["written"]
+
+
+def test_directions_can_be_taken_from_files(surface, tmp_path):
+    first = surface("--li-directions", tmp_path / "li.h5", "--seed", 3)
+    loss = read_surface(first["file"]).loss
+    for name in ("s.h5", "li.h5"):
+        again = surface("--x", f"file:{tmp_path / name}", "--y", f"file:{tmp_path / name}",
+                        out=f"from-{name}")  # fmt: skip
+        np.testing.assert_allclose(read_surface(again["file"]).loss, loss, rtol=1e-6)
+
+
+def test_refinement_tells_how_much_it_interpolated(surface):
+    found = surface("--grid", 17, "--adaptive", 0.2, "--images", 16)
+    assert found["points"] == 289
+    assert 0 < found["interpolated"] < 289
+
+
+def test_points_can_be_spread_over_devices(surface):
+    alone, spread = surface(), surface("--devices", 8, out="spread.h5")
+    for metric in alone["metrics"]:
+        np.testing.assert_allclose(
+            *(read_surface(found["file"]).metrics[metric] for found in (alone, spread)), rtol=1e-5
+        )
+
+
+def test_the_range_of_each_axis_can_be_given(surface):
+    stored = read_surface(surface("--range=-0.5:1,0:2")["file"])
+    assert (stored.x[0], stored.x[-1], stored.y[0], stored.y[-1]) == (-0.5, 1, 0, 2)
+
+
+def test_finished_surfaces_are_drawn_without_computing(surface, call, tmp_path):
+    surface()
+    surface("--seed", 1, out="t.h5")
+    made = [tmp_path / name for name in ("p.pdf", "p.html", "p.vts", "p.obj", "p.csv", "p.vtp")]
+    picture, page, *meshes = made
+    files = [tmp_path / "s.h5", tmp_path / "t.h5"]
+    status, found, err = call(
+        "surface", "--draw", *files, "--picture", picture, "--kind", "contour", "--html", page,
+        "--export", *meshes, "--dark", "--log",
+    )  # fmt: skip
+    assert status == 0, err
+    assert sorted(found["written"]) == sorted(map(str, made))
+    assert all(path.stat().st_size > 300 for path in made)
+    status, _, err = call("surface", "--draw", files[0], "--metric", "nothing", "--picture", page)
+    assert (status, "metric: there is no 'nothing'" in err) == (2, True)
+
+
+def test_a_running_computation_is_watched_without_disturbing_it(call, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    arguments = [sys.executable, WRITER, tmp_path / "s.h5", tmp_path / "log", "25"]
+    process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL)
+    while not (tmp_path / "s.h5").exists():
+        assert process.poll() is None
+    status, found, err = call("surface", "--watch", tmp_path / "s.h5")
+    assert status == 0, err
+    assert process.wait() == 0
+    assert found["points"] == 25 * 25
+    assert (tmp_path / "s.png").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--x", "sideways"], "x: 'sideways' is no direction"),
+        (["--x", "eigenvector:0"], "is no direction"),
+        (["--y", "to:"], "y: 'to:' is no direction"),
+        (["--x", "file:none.h5"], "there is no none.h5"),
+        (["--range", "3:1"], "grid: 3 points from 3.0 to 1.0"),
+        (["--range", "a:b"], "range: 'a:b' is no range"),
+        (["--range=0:1,0:1,0:1"], "is no range"),
+        (["--grid", "0"], "grid: 0 points"),
+        (["--batchnorm", "re-estimated"], "keeps no running statistics"),
+        (["--adaptive", "-1"], "adaptive: -1 is no tolerance"),
+        (["--watch", "none.h5"], "no file none.h5"),
+        (["--animation", "a.gif"], "animation: it needs several surfaces"),
+        (["--x", "random", "--y", "random", "--seed", "0", "--picture", "no/such/folder.png"],
+         "picture: no/such/folder.png cannot be written"),
+    ],
+)  # fmt: skip
+def test_a_wrong_request_is_told_in_one_line(run, call, tmp_path, arguments, told):
+    base = ["surface", "--checkpoint", run, "--images", 16, "--grid", 3, "--out", tmp_path / "s.h5"]
+    status, _, err = call(*base, *arguments)
+    assert status == 2
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_other_directions_are_not_mixed_into_a_file(surface, run, call, tmp_path):
+    surface()
+    arguments = ["--images", 32, "--grid", 3, "--out", tmp_path / "s.h5", "--seed", 7]
+    status, _, err = call("surface", "--checkpoint", run, *arguments)
+    assert status == 2
+    assert "was made with the directions" in err
