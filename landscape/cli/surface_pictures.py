@@ -60,7 +60,9 @@ def read(path: os.PathLike | str) -> Any:
 def write(options: Any, paths: Sequence[Path]) -> list[str]:
     """Write whatever was asked for; the names of the files."""
     wanted = (options.picture, options.html, options.animation, *options.export)
-    if not any(wanted):
+    import jax
+
+    if not any(wanted) or jax.process_index():  # of several processes the first one draws
         return []
     found = [read(path) for path in paths]
     titles = _titles(paths)

@@ -69,10 +69,7 @@ class Store:
         centre = known["centre"] if known else centre()
         if jax.process_index() == 0:
             self._file = self._opened(path, described, centre, origin)
-        if jax.process_count() > 1:
-            from jax.experimental import multihost_utils
-
-            multihost_utils.sync_global_devices("surface file")
+        _wait_for_all("surface file")
         held = self._file or results.read(path, "surface")
         self.metrics = {name: held[name] for name in centre}
         self.done = held["done"].astype(bool)
@@ -138,6 +135,8 @@ class Store:
         """The values as a surface; the file is closed."""
         if self._file is not None:
             self._file.close()
+        if self._path is not None:
+            _wait_for_all("surface written")
             return read_surface(self._path)
         return Surface(
             x=self._coordinates[0],
@@ -150,6 +149,14 @@ class Store:
             markers=dict(self._plane.markers),
             path=self._plane.path,
         )
+
+
+def _wait_for_all(what: str) -> None:
+    """Let the processes of a job meet: those that share the file must not read it too early."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(what)
 
 
 def _facts(plane: Plane, params: Tree) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from landscape.objective import Objective
 from landscape.surface import compute_surface, coordinates, random_direction
 from landscape.surface.measure import Measurement
 
+
 def loss(params, batch):
     hidden = jnp.tanh(batch[0] @ params["kernel"])
     return ((hidden @ params["head"]["kernel"])[:, 0] - batch[1]) ** 2
