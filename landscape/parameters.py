@@ -215,8 +215,8 @@ def _placed(values: np.ndarray, like: Any) -> jax.Array:
 
 # --- blocks ---------------------------------------------------------------------------------------
 
-# Names as the published ViT, MLP-Mixer and BiT checkpoints have them; every component takes the
-# normalisation layer in front of it. The first pattern that matches decides.
+# Names as the published ViT, MLP-Mixer, BiT and CIFAR ResNet checkpoints have them; every component
+# takes the normalisation layer in front of it. The first pattern that matches decides.
 _COMPONENTS = (
     (r"^(embedding|stem|conv_root|gn_root|cls|pos_embedding|Transformer/posembed_input)(/|$)",
      "embedding"),

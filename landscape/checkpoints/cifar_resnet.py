@@ -51,7 +51,7 @@ def recognised(tensors: Mapping[str, np.ndarray]) -> str | None:
     ends = ("conv1.weight", "linear.weight", "linear.bias")
     if not units or any(name not in tensors for name in ends):
         return None
-    if tensors["conv1.weight"].shape[:1] != (_NARROWEST,):
+    if tensors["conv1.weight"].shape[:1] != (_NARROWEST,) or tensors["linear.weight"].ndim != 2:
         return None
     count = max(unit for _, unit in units) + 1
     if units != {(stage, unit) for stage in (1, 2, 3) for unit in range(count)}:

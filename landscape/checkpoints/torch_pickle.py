@@ -8,6 +8,7 @@ import io
 import math
 import pickle
 import pickletools
+import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -177,10 +178,12 @@ def _read_legacy(raw: bytes) -> tuple[Any, dict[str, np.ndarray]]:
     for key in keys:
         if not isinstance(key, str) or key not in storages:
             raise pickle.UnpicklingError("values of a storage that no tensor has")
-        count = int.from_bytes(file.read(8), "little")
+        (count,) = struct.unpack("<q", file.read(8))
         if count != storages[key].size:
             raise pickle.UnpicklingError(f"{count} values where {storages[key].size} are expected")
         values[key] = _values(storages[key], file.read(count * _dtype(storages[key]).itemsize))
+    if file.tell() != len(raw):
+        raise pickle.UnpicklingError("it goes on after its values")
     return found, values
 
 

@@ -8,43 +8,48 @@ own, the model's state.
 import flax.linen as nn
 import jax.numpy as jnp
 
-from landscape.models.layers import ACTIVATIONS, HEAD_INITS, mean_over_space
+from landscape.models.layers import ACTIVATIONS, HEAD_INITS, along_last, mean_over_space
+from landscape.parameters import wide
 
 SHORTCUTS = ("pad", "projection", "none")
 
 
 class BatchNorm(nn.Module):
-    """Normalisation by running statistics; with ``train`` by those of the batch, which it keeps.
+    """Normalise (B, h, w, C) by running statistics; with ``train`` by the batch's, which it keeps.
 
     What it keeps is the batch's own mean and unbiased variance, not blended with anything.
-    ``mask`` (B,) leaves padded examples out of them.
+    ``mask`` (B,) leaves padded examples out of them. Computes in float32 or better.
     """
 
     epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x, *, train=False, mask=None):
+        given = x.dtype
+        x = x.astype(wide(given))
         channels = x.shape[-1]
         kept_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, x.dtype)
         kept_var = self.variable("batch_stats", "var", jnp.ones, channels, x.dtype)
-        mean, var = kept_mean.value, kept_var.value
+        scale = self.param("scale", nn.initializers.ones, (channels,)).astype(x.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (channels,)).astype(x.dtype)
         if train:
-            weight = jnp.ones(x.shape[0], bool) if mask is None else mask
-            weight = weight.astype(x.dtype)[:, None, None, None]
-            count = jnp.sum(weight) * (x.shape[1] * x.shape[2])
-            mean = jnp.sum(weight * x, (0, 1, 2)) / count
-            var = jnp.sum(weight * (x - _over_channels(mean)) ** 2, (0, 1, 2)) / count
+            mean, var, count = _statistics(x, mask)
             kept_mean.value, kept_var.value = mean, var * (count / (count - 1))
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
-        factor = scale.astype(x.dtype) / jnp.sqrt(var + self.epsilon)
-        return (x - _over_channels(mean)) * _over_channels(factor) + _over_channels(
-            bias.astype(x.dtype)
-        )
+        else:
+            mean, var = kept_mean.value.astype(x.dtype), kept_var.value.astype(x.dtype)
+        factor = scale / jnp.sqrt(var + self.epsilon)
+        y = (x - along_last(mean, x)) * along_last(factor, x) + along_last(bias, x)
+        return y.astype(given)
 
 
-def _over_channels(vector):
-    return vector[None, None, None]
+def _statistics(x, mask):
+    """Mean (C,) and biased variance (C,) of (B, h, w, C), and the number of values of each."""
+    counted = jnp.ones(x.shape[0], bool) if mask is None else mask.astype(bool)
+    counted = counted[:, None, None, None]
+    count = jnp.sum(counted).astype(x.dtype) * (x.shape[1] * x.shape[2])
+    mean = jnp.sum(x, (0, 1, 2), where=counted) / count
+    squares = (x - along_last(mean, x)) ** 2
+    return mean, jnp.sum(squares, (0, 1, 2), where=counted) / count, count
 
 
 def _convolution(channels, stride, name, size=3):

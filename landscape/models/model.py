@@ -118,8 +118,8 @@ class Model:
 
         ViT and Mixer: after the activation function between the two dense layers of each MLP, shape
         (B, tokens, hidden); for a Mixer's "MixerBlock_0/token_mixing" (B, channels, hidden).
-        ResNet: the output of each unit, "block1/unit1", (B, h, w, channels). An ordered dict,
-        whose order also survives ``jax.jit``.
+        ResNet: the output of each unit, "block1/unit1" ("layer1/0" for CIFAR's), shape
+        (B, h, w, channels). An ordered dict, whose order also survives ``jax.jit``.
         """
         return self._sown(params, images, "activation", state)
 

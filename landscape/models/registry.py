@@ -135,7 +135,8 @@ def build(
     name : a name of the registry; case and punctuation do not matter (``vit_b16``).
     classes : number of logits. This and the following default to the registry's entry: for the
         papers' models 1000 classes at 224x224x3 and the recipe of Chen et al. (arXiv:2106.01548,
-        Table 8); for the Mini models 10 classes at 8x8x1 and no regularisation.
+        Table 8); for the CIFAR ResNets 10 classes at 32x32x3; for the Mini models 10 classes at
+        8x8x1 and no regularisation.
     image_shape : (height, width, channels). A ViT or Mixer needs multiples of its patch size; a
         ResNet gets a 3x3 stem without pooling for images of 64 pixels and less.
     activation : "gelu_tanh", "gelu_erf" or "relu". Google's checkpoints were made with the tanh
