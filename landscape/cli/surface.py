@@ -43,7 +43,8 @@ class _Request:
     lambda_max: float | None = None
     """Also certify the largest Hessian eigenvalue at every point, to this relative width."""
     batchnorm: Literal["frozen", "re-estimated"] = "frozen"
-    """BatchNorm statistics: the checkpoint's everywhere, or the displaced network's own."""
+    """BatchNorm statistics: the checkpoint's everywhere, or the displaced network's own (the thing
+    to use on the way to another checkpoint)."""
     spread: Literal["points", "images"] = "points"
     """What `--devices` divides."""
     along_training: bool = False

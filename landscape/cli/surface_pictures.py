@@ -71,7 +71,8 @@ def write(options: Any, paths: Sequence[Path]) -> list[str]:
     surfaces = dict(zip(titles, found, strict=True))
     if options.picture is not None:
         captions = {
-            title: _sharpness(options, path) for title, path in zip(surfaces, paths, strict=True)
+            title: "\n".join(filter(None, [_sharpness(options, path), _progress(found)]))
+            for (title, found), path in zip(surfaces.items(), paths, strict=True)
         }
         _save(_figure(options, surfaces, captions), options.picture, options.dark)
     if options.html is not None:
@@ -121,11 +122,15 @@ def _titles(paths: Sequence[Path]) -> list[str]:
 
 
 def _heights(options: Any, surface: Any) -> Any:
-    """What is drawn of a surface."""
+    """What is drawn of a surface; what an unfinished one lacks is interpolated."""
+    from landscape.plots.heights import filled_in
+
     name = options.metric or surface.loss_name
     if name not in surface.metrics:
         raise RequestError(f"metric: there is no {name!r}; use {', '.join(surface.metrics)}")
-    return surface.metrics[name]
+    if surface.done.all() or surface.is_line:
+        return surface.metrics[name]
+    return filled_in(surface.x, surface.y, surface.metrics[name], surface.done)
 
 
 def _figure(options: Any, surfaces: dict[str, Any], captions: dict[str, str]) -> Any:
@@ -199,6 +204,11 @@ def _names(surface: Any) -> tuple[str, str]:
             }.get(kind, f"direction {place}")
         )
     return found[0], found[1]
+
+
+def _progress(surface: Any) -> str:
+    done = surface.done
+    return "" if done.all() else f"{done.sum()} of {done.size} points so far, rest interpolated"
 
 
 def _sharpness(options: Any, path: Path) -> str:

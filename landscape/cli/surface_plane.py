@@ -31,9 +31,13 @@ class Directions:
         self._options = options
         self.specs = [options.x] if options.y == "none" else [options.x, options.y]
         self._parsed = [_parse(axis, spec) for axis, spec in zip("xy", self.specs, strict=False)]
+        self.takes_long = any(kind == "eigenvector" for kind, _ in self._parsed)
+        self._read: dict[str, Any] = {}
 
     def identity(self) -> dict[str, Any]:
         """What decides the directions; files and checkpoints by what they hold."""
+        from landscape import parameters
+
         options, kinds = self._options, {kind for kind, _ in self._parsed}
         found: dict[str, Any] = dict(zip("xy", self.specs, strict=False))
         found |= {"seed": options.seed, "orthogonalize": options.orthogonalize}
@@ -47,15 +51,17 @@ class Directions:
             found["rho"] = options.rho
         for kind, argument in self._parsed:
             if kind == "to":
-                found[argument] = self._checkpoint_hash(argument)
+                found[argument] = parameters.content_hash(self._checkpoint(argument))
             elif kind == "file":
                 found[argument] = _digest(Path(argument))
         return found
 
-    def _checkpoint_hash(self, reference: str) -> str:
-        from landscape import parameters
+    def _checkpoint(self, reference: str) -> Any:
+        from landscape import checkpoints
 
-        return parameters.content_hash(_checkpoint(reference))
+        if reference not in self._read:
+            self._read[reference] = checkpoints.load(reference).params
+        return self._read[reference]
 
     def plane(self, objective: Any, layout: Any, make_bar: Any, journal: Any) -> Any:
         """Make the directions.
@@ -82,7 +88,7 @@ class Directions:
         markers, path, explained = {"checkpoint": origin} if named else {}, None, None
         for kind, argument in self._parsed:
             if kind == "to":
-                other = _placed(_checkpoint(argument), objective.params)
+                other = _placed(self._checkpoint(argument), objective.params)
                 name = Path(argument).name if Path(argument).name not in markers else argument
                 markers[name] = coordinates_of(other, objective.params, directions)
         kinds = {kind for kind, _ in self._parsed}
@@ -129,7 +135,7 @@ class Directions:
         if kind == "pca":
             return self._principal.directions[int(argument) - 1]
         if kind == "to":
-            return surface.difference(params, _placed(_checkpoint(argument), params))
+            return surface.difference(params, _placed(self._checkpoint(argument), params))
         return self._from_file(argument, axis)
 
     @functools.cached_property
@@ -191,12 +197,6 @@ def _parse(axis: str, spec: str) -> tuple[str, str]:
     if kind in _NAMED and argument:
         return kind, argument
     raise RequestError(f"{axis}: {spec!r} is no direction; use one of {KINDS}")
-
-
-def _checkpoint(reference: str) -> Any:
-    from landscape import checkpoints
-
-    return checkpoints.load(reference).params
 
 
 def _placed(tree: Any, like: Any) -> Any:

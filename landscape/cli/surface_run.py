@@ -109,7 +109,9 @@ def _plane(directions: Directions, objective: Any, layout: Any, path: Path, make
         explained = kept.attributes.get("explained")
         made = tuple(read_directions(path, objective.params))
         return Plane(made, identity, kept.markers, kept.path, explained and tuple(explained))
-    request = {**identity, "parameters": objective.describe()}
+    if not directions.takes_long:
+        return directions.plane(objective, layout, make_bar, Journal())
+    request = {**identity, "objective": objective.describe()}
     journal = Journal.of_request(path.with_name(f"{path.name}.partial"), request)
     made = directions.plane(objective, layout, make_bar, journal)
     journal.discard()

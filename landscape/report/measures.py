@@ -151,7 +151,7 @@ def activation_norms(run: Run) -> dict[str, float]:
 def surface(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Coordinates and training loss of the surface; None if no point of it is finite."""
     stored = run.results.get("surface")
-    if stored is None:
+    if stored is None or "train_loss" not in stored.data:
         return None
     loss = np.where(stored["done"].astype(bool), finite(stored["train_loss"]), np.nan)
     if loss.ndim < 2 or min(loss.shape) < 2 or not np.isfinite(loss).any():

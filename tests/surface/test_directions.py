@@ -1,13 +1,18 @@
+import functools
+
 import equinox
 import flax.linen as nn
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from landscape import parameters
 from landscape.errors import RequestError
-from landscape.surface import cosine, filter_axes, random_direction
+from landscape.models import registry
+from landscape.surface import cosine, filter_axes, is_ignored, random_direction
 
 
 class Everything(nn.Module):
@@ -138,3 +143,82 @@ def test_nothing_to_move_and_unknown_rules_are_refused():
         random_direction({"bias": jnp.ones(3)}, 0)
     with pytest.raises(RequestError, match="'filters' is none of"):
         random_direction({"kernel": jnp.ones((3, 2))}, 0, normalization="filters")
+
+
+def of_the_registry(name):
+    return registry.build(name, head_init="lecun").init(jax.random.key(0))
+
+
+def of_nnx():
+    layers = nnx.Sequential(
+        nnx.Conv(3, 4, (3, 3), rngs=nnx.Rngs(0)),
+        nnx.BatchNorm(4, rngs=nnx.Rngs(0)),
+        nnx.MultiHeadAttention(2, 4, rngs=nnx.Rngs(1), decode=False),
+    )
+    return nnx.state(layers, nnx.Param)
+
+
+def of_haiku():
+    mlp = hk.without_apply_rng(hk.transform(lambda x: hk.nets.MLP([16, 3])(x)))
+    return mlp.init(jax.random.key(0), jnp.ones((1, 5)))
+
+
+def of_equinox():
+    mlp = equinox.nn.MLP(4, 3, 8, 2, key=jax.random.key(0))
+    return equinox.filter(mlp, equinox.is_inexact_array)
+
+
+NETWORKS = {
+    **{
+        name: functools.partial(of_the_registry, name)
+        for name in ("ViT-Mini/2", "Mixer-Mini/2", "ResNet-Mini", "CIFAR-ResNet-20")
+    },
+    "NNX": of_nnx,
+    "Haiku": of_haiku,
+    "Equinox": of_equinox,
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("seed", range(2))
+def test_in_every_network_every_filter_has_the_norm_of_its_weights(network, seed):
+    params = NETWORKS[network]()
+    weights = parameters.named_leaves(params)
+    direction = parameters.named_leaves(random_direction(params, seed))
+    moved = 0.0
+    for name, weight in weights.items():
+        if is_ignored(name, weight):
+            assert not np.any(direction[name])
+            continue
+        axes = filter_axes(name, weight)
+        norms = [np.sqrt(np.sum(np.square(a, dtype=np.float64), axes)) for a in
+                 (direction[name], weight)]  # fmt: skip
+        np.testing.assert_allclose(*norms, rtol=1e-5, err_msg=name)
+        moved += np.sum(norms[1] ** 2)
+        # A neuron has one bias, so there are as many filters as biases.
+        for end, bias in (("kernel", "bias"), ("weight", "bias"), ("w", "b")):
+            sibling = weights.get(name.removesuffix(end) + bias) if name.endswith(end) else None
+            if sibling is not None:
+                assert np.size(norms[1]) == np.size(sibling), name
+    length = float(parameters.norm(parameters.with_leaves(params, direction)))
+    assert length == pytest.approx(np.sqrt(moved), rel=1e-5)
+
+
+def test_position_embeddings_and_class_tokens_move_only_if_they_shall():
+    params = registry.build("ViT-Mini/2").init(jax.random.key(0))
+    params = {**params, "cls": jnp.ones_like(params["cls"])}
+    moved, kept = (
+        parameters.named_leaves(random_direction(params, 0, embeddings=move))
+        for move in (True, False)
+    )
+    for name in ("cls", "Transformer/posembed_input/pos_embedding"):
+        assert jnp.any(moved[name])
+        assert not jnp.any(kept[name])
+    assert jnp.any(kept["embedding/kernel"])
+
+
+def test_the_rows_of_an_embedding_table_are_its_filters():
+    table = {"embed": {"embedding": jnp.arange(1.0, 7.0).reshape(3, 2)}}
+    found = random_direction(table, 0)["embed"]["embedding"]
+    expected = jnp.linalg.norm(table["embed"]["embedding"], axis=1)
+    np.testing.assert_allclose(jnp.linalg.norm(found, axis=1), expected, rtol=1e-5)
