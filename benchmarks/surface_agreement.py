@@ -101,8 +101,9 @@ def check(path: Path, options: argparse.Namespace) -> bool:
     loss = np.max(np.abs(ours.loss - theirs[..., 0]) / np.maximum(theirs[..., 0], 1e-3))
     accuracy = np.max(np.abs(ours.metrics["train_acc"] - theirs[..., 1]))
     one_image = 100 / len(images)
+    told = ", ".join(f"{length:.6f}" for length in lengths)
     print(f"{path.name}: norm of the weights {norm:.6f} (tabled {wanted:.6f}), of the directions "
-          f"{', '.join(f'{length:.6f}' for length in lengths)}, cosine {cosine(*directions):.4f}")  # fmt: skip
+          f"{told}, cosine {cosine(*directions):.4f}")  # fmt: skip
     print(f"  filters: largest relative error of a norm {filters:.1e}")
     print(f"  {columns} x {rows} points, losses {ours.loss.min():.4f} to {ours.loss.max():.4f}: "
           f"largest relative difference {loss:.1e}, of the accuracy {accuracy:.3f} points "

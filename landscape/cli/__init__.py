@@ -14,7 +14,7 @@ COMMANDS = {
     "train": "train a network, with or without SAM",
     "evaluate": "loss and accuracy of a checkpoint",
     "hessian": "largest and smallest Hessian eigenvalue with bounds, whole and per component",
-    "surface": "loss surface on a filter-normalised random plane",
+    "surface": "losses on a plane or line through a checkpoint, and pictures of them",
     "ntk": "condition number of the neural tangent kernel at initialisation",
     "neurons": "fraction of active neurons, layer by layer",
     "report": "tables and figures of finished runs as one HTML page",

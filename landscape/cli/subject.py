@@ -249,10 +249,7 @@ def held_out_objective(options: Subject, loaded: Loaded | None, *, divide: bool 
     """
     split = loaded and loaded.held_out
     if split is None:
-        raise RequestError(
-            "both_splits: there is only one split; leave it out, or return {'train': objective, "
-            "'test': objective} of your own"
-        )
+        raise RequestError("both_splits: there is only one split; leave it out")
     images = split.thinned(min(len(split), len(loaded.split)))
     part = {**loaded.record["data"], "examples": len(images), "hash": images.hash}
     part["split"] = "test" if part["split"] == "train" else "train"

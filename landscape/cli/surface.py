@@ -13,8 +13,7 @@ from landscape.progress import MakeBar
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Request:
     x: str = "random"
-    """First direction: random, eigenvector:1 (the largest eigenvalue's), gradient, sam,
-    to:CHECKPOINT, pca:1 (of the run's saved steps), file:FILE.h5 (also Li et al.'s)."""
+    """random, eigenvector:1, gradient, sam, to:CHECKPOINT, pca:1 (of saved steps), file:FILE.h5."""
     y: str = "random"
     """Second direction; none for a line."""
     orthogonalize: bool = False
@@ -22,20 +21,17 @@ class _Request:
     normalize: Literal["filter", "layer", "weight", "none"] = "filter"
     """What every filter, layer or weight of a random direction is scaled to: its weights' norm."""
     ignore: str | None = None
-    """Parameters that random directions leave alone, a regular expression (default: biases and
-    normalisation)."""
+    """Regular expression of what random directions spare (default: biases and normalisation)."""
     embeddings: Literal["move", "keep"] = "move"
-    """Whether random directions move position embeddings and class tokens (Li et al. do)."""
+    """Whether random directions move position embeddings and class tokens, as Li et al.'s do."""
     rho: float = 0.05
     """Radius of the sam direction."""
     grid: str = "50"
     """Points per axis: 51, or 51x41."""
     range: str | None = None
-    """Coordinates in units of the directions: 1 (from -1 to 1), --range=-0.5:1.5, or one per axis,
-    --range=-1:1,0:2 (default: 1, or a bit beyond the other checkpoints or the trajectory)."""
+    """1 (from -1 to 1), =-0.5:1.5, =-1:1,0:2 (default: 1, or what checkpoints and steps need)."""
     adaptive: float | None = None
-    """Interpolate where that was right to this fraction of the loss on half the grid, such as
-    0.05; evaluate elsewhere."""
+    """Interpolate where that was right to this fraction of the loss (0.05) on half the grid."""
     both_splits: bool = False
     """Evaluate the other split too, in the same file."""
     gradient_norm: bool = False
@@ -43,18 +39,17 @@ class _Request:
     lambda_max: float | None = None
     """Also certify the largest Hessian eigenvalue at every point, to this relative width."""
     batchnorm: Literal["frozen", "re-estimated"] = "frozen"
-    """BatchNorm statistics: the checkpoint's everywhere, or the displaced network's own (the thing
-    to use on the way to another checkpoint)."""
+    """BatchNorm's statistics: the checkpoint's, or each point's own (best between checkpoints)."""
     spread: Literal["points", "images"] = "points"
     """What `--devices` divides."""
     along_training: bool = False
-    """A surface for every saved step of the run, along the same directions; see --animation."""
+    """A surface for every saved step of the run, along the last one's directions."""
     li_directions: str | None = None
-    """Also write the directions as Li et al.'s code reads them, in the checkpoint's own order."""
+    """Also write the directions for Li et al.'s code, in the checkpoint's own order and layout."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(common.Common, subject.Subject, _Request, surface_pictures.Pictures):
+class Options(common.Common, subject.Subject, surface_pictures.Pictures, _Request):
     pass
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from landscape.cli import common
 from landscape.errors import RequestError
+from landscape.whole_file import whole_file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Pictures:
     dark: bool = False
     """For a dark page."""
     hessian: str | None = None
-    """Result of `hessian` whose λmax is printed beside (default: hessian.h5 beside the surface)."""
+    """Result of `hessian` whose λmax is printed below (default: hessian.h5 in the folder)."""
     html: str | None = None
     """Write an interactive page: rotate, hover, switch metric (needs the extra `plotly`)."""
     export: tuple[str, ...] = ()
@@ -38,7 +39,7 @@ class Pictures:
     draw: tuple[str, ...] = ()
     """Compute nothing; draw these surface files side by side, also Li et al.'s."""
     watch: str | None = None
-    """Compute nothing; redraw this file every two seconds while another process computes it."""
+    """Compute nothing; draw this file again and again while another process computes it."""
 
 
 def read(path: os.PathLike | str) -> Any:
@@ -78,7 +79,8 @@ def write(options: Any, paths: Sequence[Path]) -> list[str]:
     if options.html is not None:
         from landscape.plots.interactive import interactive_html
 
-        Path(options.html).write_text(interactive_html(surfaces, log=options.log))
+        with whole_file(options.html, "html") as page:
+            page.write_text(interactive_html(surfaces, log=options.log))
     if options.animation is not None:
         _animate(options, surfaces)
     for name in options.export:
@@ -240,14 +242,11 @@ def _save(figure: Any, name: str, dark: bool) -> None:
 
     if dark:
         style.for_dark_page(figure)
-    temporary = Path(name).with_name(f".{os.getpid()}-{Path(name).name}")
     try:
-        figure.savefig(temporary, bbox_inches="tight", dpi=200)
-        os.replace(temporary, name)
-    except (OSError, ValueError) as error:
+        with whole_file(name, "picture") as temporary:
+            figure.savefig(temporary, bbox_inches="tight", dpi=200)
+    except ValueError as error:  # an unknown suffix
         raise RequestError(f"picture: {name} cannot be written ({error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _animate(options: Any, surfaces: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from landscape.errors import RequestError
 from landscape.plots import style
 from landscape.plots.heights import checked, remark, shared_range
 from landscape.plots.surface import draw_contour, draw_surface
+from landscape.whole_file import whole_file
 
 KINDS = ("surface", "contour")
 
@@ -88,11 +89,5 @@ def save_animation(animation: FuncAnimation, path: str | os.PathLike) -> None:
         raise RequestError(f"animation: {path} is neither .gif nor .mp4")
     if path.suffix == ".mp4" and shutil.which("ffmpeg") is None:
         raise RequestError("animation: .mp4 needs ffmpeg, which is not installed; use .gif")
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
+    with whole_file(path, "animation") as temporary:
         animation.save(temporary, writer=writers[path.suffix](fps=4), dpi=150)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise RequestError(f"animation: {path} cannot be written ({error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -16,8 +16,8 @@ import numpy as np
 from landscape import parameters
 from landscape.errors import RequestError
 from landscape.parameters import Tree
-from landscape.surface.exports.whole import whole_file
 from landscape.surface.result import Surface
+from landscape.whole_file import whole_file
 
 _LIBVER = ("earliest", "v108")  # as in `landscape.results`
 _METRICS = ("train_loss", "train_acc", "test_loss", "test_acc")

@@ -5,8 +5,8 @@ import os
 
 import numpy as np
 
-from landscape.surface.exports.whole import whole_file
 from landscape.surface.result import Surface
+from landscape.whole_file import whole_file
 
 
 def save_csv(surface: Surface, path: str | os.PathLike) -> None:

@@ -7,8 +7,8 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from landscape.surface.exports.mesh import mesh
-from landscape.surface.exports.whole import whole_file
 from landscape.surface.result import Surface
+from landscape.whole_file import whole_file
 
 _HEAD = '<VTKFile type="{}" version="1.0" byte_order="LittleEndian" header_type="UInt64">'
 _TYPES = {"f8": "Float64", "i8": "Int64", "u1": "UInt8"}

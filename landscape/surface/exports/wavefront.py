@@ -3,8 +3,8 @@
 import os
 
 from landscape.surface.exports.mesh import mesh
-from landscape.surface.exports.whole import whole_file
 from landscape.surface.result import Surface
+from landscape.whole_file import whole_file
 
 
 def save_obj(

@@ -9,8 +9,10 @@ from landscape.errors import RequestError
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[Path]:
+def whole_file(path: str | os.PathLike, what: str = "out") -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it once the block has ended without error.
+
+    It has the suffix of ``path``; folders are made. ``what`` names the argument in the error.
 
     Raises
     ------
@@ -18,7 +20,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         If the file cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -28,5 +30,5 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise RequestError(
-            f"out: {path} cannot be written ({error.strerror or error}); name another file"
+            f"{what}: {path} cannot be written ({error.strerror or error}); name another file"
         ) from error
