@@ -1,6 +1,7 @@
 """``surface``: from a request to a finished result file."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,7 @@ def _compute(options: Any, make_bar: MakeBar, plane: Any = None, ranges: Any = N
     axes = [coordinates(*ends, count) for ends, count in zip(ranges, points, strict=True)]
     mesh = data_mesh(options.devices) if options.devices > 1 and not divide else None
     settings = {"normalization": options.normalize, "seed": options.seed}
-    left = 1
-    for axis in axes:
-        left *= len(axis)
+    left = math.prod(map(len, axes))
     if path.exists():
         left -= int(results.read(path, "surface")["done"].sum())
     with make_bar("surface", max(left, 1)) as advance:

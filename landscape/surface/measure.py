@@ -1,6 +1,7 @@
 """What is measured at a point of a surface, and the devices it is measured on."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -99,10 +100,7 @@ class Measurement:
         self._centre, self._directions = (
             inputs if self.mesh is None else place(inputs, replicated(self.mesh))
         )
-        displace = _displaced if self.mesh is None else jax.vmap(_displaced, (None, None, 0))
-        self._displace = jax.jit(
-            displace, out_shardings=None if self.mesh is None else split(self.mesh)
-        )
+        self._displace = _displacement(self.mesh)
 
     @property
     def at_once(self) -> int:
@@ -162,6 +160,13 @@ class Measurement:
         except RequestError:  # a product that is not finite: the loss overflows next to the point
             return dict.fromkeys(names, np.nan)
         return dict(zip(names, (top.estimate, top.lower, top.upper), strict=True))
+
+
+@functools.lru_cache(maxsize=8)
+def _displacement(mesh: Mesh | None) -> Callable[[Tree, tuple[Tree, ...], jax.Array], Tree]:
+    if mesh is None:
+        return jax.jit(_displaced)
+    return jax.jit(jax.vmap(_displaced, (None, None, 0)), out_shardings=split(mesh))
 
 
 def _displaced(params: Tree, directions: tuple[Tree, ...], where: jax.Array) -> Tree:
