@@ -56,7 +56,8 @@ class Options(common.Common, subject.Subject, surface_pictures.Pictures, _Reques
 def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome:
     """Evaluate the grid; points that the result file already holds are not repeated."""
     if options.watch is not None:
-        return surface_pictures.watch(options)
+        picture = surface_pictures.watch(options)
+        return summary(options.watch, [picture])
     if options.draw:
         paths = [Path(name) for name in options.draw]
     else:

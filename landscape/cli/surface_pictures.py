@@ -92,10 +92,12 @@ def write(options: Any, paths: Sequence[Path]) -> list[str]:
     return [name for name in wanted if name]
 
 
-def watch(options: Any) -> common.Outcome:
-    """Redraw a surface that is being computed until it is complete; nothing of it is touched."""
+def watch(options: Any) -> str:
+    """Redraw a surface that is being computed until it is complete; nothing of it is touched.
+
+    Returns the name of the picture.
+    """
     from landscape import plots
-    from landscape.cli import surface
 
     path = Path(options.watch)
     picture = options.picture or str(path.with_suffix(".png"))
@@ -108,7 +110,7 @@ def watch(options: Any) -> common.Outcome:
                 _save(plots.watch_figure(found), picture, options.dark)
                 advance(steps=0, note=f"{count} of {found.done.size} points in {picture}")
             if found.done.all():
-                return surface.summary(path, [picture])
+                return picture
             time.sleep(2.0)
 
 

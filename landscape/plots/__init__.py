@@ -10,11 +10,11 @@ from landscape.plots.compare import compare
 from landscape.plots.convergence import Convergence, Scan, plot_convergence, plot_scan
 from landscape.plots.line import plot_line
 from landscape.plots.neurons import Activity, compare_neurons, plot_neurons
-from landscape.plots.places import plot_trajectory
 from landscape.plots.progress_view import watch_figure
 from landscape.plots.spectrum import Spectrum, plot_spectrum
 from landscape.plots.surface import plot_contour, plot_surface
 from landscape.plots.training import compare_training, plot_curve
+from landscape.plots.trajectory import plot_trajectory
 
 __all__ = [
     "Activity",

@@ -113,7 +113,8 @@ def _traces(surface: Any, metric: str, with_scale: bool) -> list:
         traces.append(
             go.Scatter3d(x=columns, y=rows, z=_heights_at(surface, values, places.values()),
                          mode="markers+text", text=list(places), textposition="top center",
-                         hoverinfo="text", marker={"size": 4, "color": style.HUES[1]})
+                         hoverinfo="text", marker={"size": 4, "color": style.HUES[1]},
+                         textfont={"color": style.HUES[4], "size": 15})
         )  # fmt: skip
     if surface.path is not None:
         inside = [place for place in surface.path if _inside(surface, place)]
@@ -178,18 +179,19 @@ def _settings(axis: tuple[str, str], metric: str, low: float, high: float, log: 
         "xaxis": {"title": {"text": "direction 1"}},
         "yaxis": {"title": {"text": "direction 2"}},
     }
-    return {"zaxis": settings, "aspectmode": "cube", **names}
+    camera = {"eye": {"x": 1.5, "y": 1.5, "z": 1.2}, "center": {"x": 0, "y": 0, "z": -0.12}}
+    return {"zaxis": settings, "aspectmode": "cube", "camera": camera, **names}
 
 
 def _metric_menu(surfaces, metrics, first: str, axes, lines: bool) -> dict:
     buttons = []
     for metric in metrics:
         low, high = _range(surfaces, metric)
-        values, marked = [], []
-        for surface in surfaces.values():
-            for trace in _traces(surface, metric, with_scale=False):
-                values.append(trace.y if lines else trace.z)
-                marked.append(trace)
+        values = [
+            trace.y if lines else trace.z
+            for surface in surfaces.values()
+            for trace in _traces(surface, metric, with_scale=False)
+        ]
         layout: dict[str, Any] = {"coloraxis.cmin": low, "coloraxis.cmax": high,
                                   "coloraxis.colorbar.title.text": metric}  # fmt: skip
         for name, below in axes:
@@ -215,8 +217,8 @@ def _scale_buttons(axes, log: bool) -> dict:
         "direction": "right",
         "buttons": [button("linear"), button("log")],
         "active": int(log),
-        "x": 1.0,
-        "xanchor": "right",
+        "x": 0.16,
+        "xanchor": "left",
         "y": 1.18,
         "yanchor": "top",
     }

@@ -125,22 +125,15 @@ def for_dark_page(fig: Figure) -> Figure:
             grid = getattr(axis, "_axinfo", {}).get("grid")  # of three-dimensional axes
             if grid:
                 grid["color"] = _DARK[FAINT]
-        tick_colours = ax.xaxis.get_tick_params().get("labelcolor", INK)
-        if isinstance(tick_colours, str):
-            ax.tick_params(axis="x", labelcolor=swapped.get(colors.to_hex(tick_colours), INK))
-    for artist in fig.findobj(lambda a: hasattr(a, "get_color") and hasattr(a, "set_color")):
-        colour = artist.get_color()
-        if isinstance(colour, str) or np.ndim(colour) == 1:
-            hexed = colors.to_hex(colour) if not isinstance(colour, str) or colour != "none" else ""
-            # The halo of a text on the picture needs dark strokes under light letters as before.
-            if hexed in swapped and not artist.get_path_effects():
-                artist.set_color(swapped[hexed])
-    for artist in fig.findobj(
-        lambda a: hasattr(a, "get_edgecolor") and hasattr(a, "set_edgecolor")
-    ):
-        edge = np.atleast_2d(artist.get_edgecolor())
-        if len(edge) == 1 and (hexed := colors.to_hex(edge[0])) in swapped:
-            artist.set_edgecolor(swapped[hexed])
+    for part in ("color", "edgecolor"):
+        for artist in fig.findobj(lambda a, part=part: hasattr(a, f"get_{part}")):
+            colour = getattr(artist, f"get_{part}")()
+            colour = colour[0] if np.ndim(colour) == 2 and len(colour) == 1 else colour
+            # Words with a halo lie on the picture, which stays as it is.
+            if colors.is_color_like(colour) and not artist.get_path_effects():
+                hexed = colors.to_hex(colour)
+                if hexed in swapped and colors.to_rgba(colour)[3]:
+                    getattr(artist, f"set_{part}")(swapped[hexed])
     return fig
 
 
