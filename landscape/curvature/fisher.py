@@ -55,7 +55,8 @@ class _Draws:
 
     def __init__(self, objective: Objective, samples: int, seed: int):
         self._composite: Composite = objective.composite
-        self._params = jax.device_get(objective.params)
+        state = () if objective.state is None else (objective.state,)
+        self._inputs = jax.device_get((objective.params, *state))
         self._batches = objective.batches
         self._samples, self._seed = samples, seed
 
@@ -66,18 +67,18 @@ class _Draws:
             for batch in self._batches:
                 count = np.shape(jax.tree.leaves(batch)[0])[0]
                 numbers = np.arange(first, first + count, dtype=np.uint32)
-                yield self._draw(jax.random.fold_in(key, sample), self._params, numbers, batch)
+                yield self._draw(jax.random.fold_in(key, sample), self._inputs, numbers, batch)
                 first += count
 
-    def _draw(self, key, params, numbers, batch):
-        drawn = _drawn(self._composite, key, params, numbers, batch)
+    def _draw(self, key, inputs, numbers, batch):
+        drawn = _drawn(self._composite, key, inputs, numbers, batch)
         return jax.tree.map(np.asarray, drawn)
 
 
-def _drawn(composite: Composite, key, params, numbers, batch):
+def _drawn(composite: Composite, key, inputs, numbers, batch):
     # A key per example: the draws depend neither on the batches nor on the devices.
     keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
-    return jax.vmap(composite.sample)(keys, composite.outputs(params, batch), batch)
+    return jax.vmap(composite.sample)(keys, composite.outputs(*inputs, batch), batch)
 
 
 _drawn = jax.jit(_drawn, static_argnums=0)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from landscape import devices
+from landscape.curvature import fisher
 from landscape.errors import RequestError
 from landscape.objective import Composite, Objective
 
@@ -45,6 +46,19 @@ def test_a_state_is_taken_but_not_differentiated(mesh):
     np.testing.assert_allclose(
         block["w"], expected.block(["w"]).product({"w": vector["w"]})["w"], rtol=1e-4
     )
+
+
+def test_fisher_targets_are_drawn_with_the_state():
+    def sample(key, output, example):
+        return example[0], output + jax.random.normal(key, output.shape)
+
+    def fisher_of(outputs, **options):
+        made = Objective(Composite(outputs, criterion, sample), PARAMS, DATA, **options)
+        return fisher(made, seed=3).product(jax.tree.map(jnp.ones_like, PARAMS))
+
+    found = fisher_of(outputs, state=STATE)
+    expected = fisher_of(lambda params, batch: outputs(params, STATE, batch))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), found, expected)
 
 
 def test_another_state_and_other_parameters_give_another_objective():
