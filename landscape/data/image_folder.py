@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from landscape.data.resizing import CENTRAL_SQUARE, Geometry, resized
 from landscape.data.splits import Data, Split, assembled
 from landscape.errors import RequestError
 
@@ -16,7 +17,12 @@ _GREY = frozenset({"1", "L", "LA"})
 _EIGHT_BIT = _GREY | {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"}
 
 
-def load_folder(folder: Path, reference: str, image_size: int | None = None) -> Data:
+def load_folder(
+    folder: Path,
+    reference: str,
+    image_size: int | None = None,
+    geometry: Geometry | None = None,
+) -> Data:
     """Images in class folders, as uint8 in memory.
 
     Class folders are numbered in sorted order (by value if all names are numbers); images are
@@ -31,8 +37,9 @@ def load_folder(folder: Path, reference: str, image_size: int | None = None) -> 
     reference
         How messages call it.
     image_size
-        Resize so that the shorter side has this many pixels, and cut out the central square
-        (bilinear, antialiased). Needed if images differ in size.
+        Resize to squares of this many pixels. Needed if images differ in size.
+    geometry
+        How to resize. None: cut out the central square (bilinear, antialiased).
 
     Raises
     ------
@@ -41,6 +48,7 @@ def load_folder(folder: Path, reference: str, image_size: int | None = None) -> 
     """
     if image_size is not None and image_size < 1:
         raise RequestError(f"image_size: {image_size} pixels; give at least 1")
+    geometry = geometry or CENTRAL_SQUARE
     if (folder / "train").is_dir() and _class_folders(folder / "train"):
         train_root = folder / "train"
         test_root = next((folder / n for n in TEST_FOLDERS if (folder / n).is_dir()), None)
@@ -60,7 +68,7 @@ def load_folder(folder: Path, reference: str, image_size: int | None = None) -> 
             images = np.empty((len(paths), *shape, channels), np.uint8)
 
             def decode(index: int) -> None:
-                images[index] = _decode(paths[index], channels, image_size)
+                images[index] = _decode(paths[index], channels, image_size, geometry)
 
             list(pool.map(decode, range(len(paths))))
             return Split(images, np.array(labels, np.int32), name)
@@ -121,14 +129,14 @@ def _common_size(paths, sizes, image_size: int | None) -> tuple[int, int]:
     return sizes[0][1], sizes[0][0]
 
 
-def _decode(path: Path, channels: int, image_size: int | None) -> np.ndarray:
+def _decode(path: Path, channels: int, image_size: int | None, geometry: Geometry) -> np.ndarray:
     try:
         with Image.open(path) as image:
             image = image.convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from error
     if image_size is not None:
-        image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
+        return resized(image, geometry, image_size)
     return np.asarray(image).reshape(image.height, image.width, channels)
 
 

@@ -1,6 +1,6 @@
 """Where data comes from: the scanned digits, folders, ``.npz`` files and the user's own functions.
 
-A file format or a benchmark set is one function ``(reference, image_size) -> Data`` here.
+A file format or a benchmark set is one function ``reference -> Data`` here.
 """
 
 import importlib
@@ -8,12 +8,16 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from landscape.data.splits import Data, assembled, checked_split, with_holdout
 from landscape.errors import RequestError
 from landscape.npz import read_npz
+
+if TYPE_CHECKING:
+    from landscape.data.resizing import Geometry
 
 DIGITS_HOLDOUT = 0.2
 _FUNCTION = re.compile(r"(?P<module>[\w.]+|.+\.py):(?P<function>[A-Za-z_]\w*)")
@@ -25,6 +29,7 @@ def load(
     holdout: float | None = None,
     seed: int = 0,
     image_size: int | None = None,
+    geometry: "Geometry | None" = None,
 ) -> Data:
     """Load labelled images into memory.
 
@@ -43,6 +48,9 @@ def load(
         Seed of the hold-out.
     image_size
         For folders: resize to squares of this many pixels.
+    geometry
+        How to resize, where ``image_size`` is given, such as
+        ``get_preprocessing("big_vision").geometry``. None: cut out the central square.
 
     Raises
     ------
@@ -55,18 +63,18 @@ def load(
     >>> data.train.images.shape, len(data.test), data.classes
     ((1438, 8, 8, 1), 359, 10)
     """
-    data = _read(reference, image_size)
+    data = _read(reference, image_size, geometry)
     if holdout is None and reference == "digits":
         holdout = DIGITS_HOLDOUT
     return data if holdout is None else with_holdout(data, holdout, seed)
 
 
-def _read(reference: str, image_size: int | None) -> Data:
+def _read(reference: str, image_size: int | None, geometry: "Geometry | None") -> Data:
     path = Path(reference)
     if path.is_dir():
         from landscape.data.image_folder import load_folder
 
-        return load_folder(path, reference, image_size)
+        return load_folder(path, reference, image_size, geometry)
     if image_size is not None:
         raise RequestError(
             f"image_size: only folders of images are resized, and {reference!r} is none"

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from landscape.data import load
+from landscape.data.resizing import Geometry, resized
 from landscape.errors import RequestError
 
 RNG = np.random.default_rng(0)
@@ -95,3 +96,21 @@ def test_sixteen_bit_image_is_refused(tmp_path):
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "a" / "1.png")
     with pytest.raises(RequestError, match="convert it to 8 bits"):
         load(str(tmp_path))
+
+
+def test_geometry_says_how_images_are_resized(tmp_path):
+    pixels = picture(tmp_path / "a" / "1.png", size=(8, 14))
+    crop = Geometry("shorter_side", 0.875, "area")
+    found = load(str(tmp_path), image_size=7, geometry=crop).train.images
+    np.testing.assert_array_equal(found, [pixels[:7, 3:10]])
+    for geometry in (crop, Geometry("squash", 1.0, "bicubic")):
+        found = load(str(tmp_path), image_size=5, geometry=geometry).train.images
+        np.testing.assert_array_equal(found, [resized(pixels, geometry, 5)])
+    assert load(str(tmp_path), geometry=crop).image_shape == (8, 14, 3)
+
+
+def test_without_geometry_the_central_square_is_taken_by_pillow(tmp_path):
+    pixels = picture(tmp_path / "a" / "1.png", size=(9, 14))
+    expected = ImageOps.fit(Image.fromarray(pixels), (5, 5), Image.Resampling.BILINEAR)
+    found = load(str(tmp_path), image_size=5).train.images
+    np.testing.assert_array_equal(found, np.asarray(expected)[None])

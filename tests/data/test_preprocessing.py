@@ -1,14 +1,24 @@
-"""From bytes to network inputs."""
+"""From bytes to network inputs, and what each name stands for."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from landscape.data.preprocessing import DEFAULT, PREPROCESSING, preprocess
+from landscape.data.preprocessing import DEFAULT, PREPROCESSING, get_preprocessing, preprocess
 from landscape.errors import RequestError
 
 EVERY_BYTE = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 16, 16, 3)
+IMAGENET = "mean 0.485, 0.456, 0.406; standard deviation 0.229, 0.224, 0.225"
+PUBLISHED = {
+    "big_vision": ("[-1, 1]", "shorter_side", 0.875, "area"),
+    "vision_transformer": ("[-1, 1]", "squash", 1.0, "bilinear_without_antialias"),
+    "timm_vit": ("[-1, 1]", "shorter_side", 0.9, "bicubic"),
+    "timm_mixer": ("[-1, 1]", "shorter_side", 0.875, "bicubic"),
+    "torchvision": (IMAGENET, "shorter_side", 0.875, "bilinear"),
+    "timm_resnet": (IMAGENET, "shorter_side", 0.95, "bicubic"),
+}
+OWN = {"minus_one_to_one": "[-1, 1]", "zero_to_one": "[0, 1]", "imagenet": IMAGENET}
 
 
 def test_default_maps_bytes_to_minus_one_to_one():
@@ -22,6 +32,15 @@ def test_imagenet_standardises_each_channel():
     np.testing.assert_allclose(inputs, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_values_of_the_published_are_those_of_the_three():
+    for name in ("big_vision", "vision_transformer", "timm_vit", "timm_mixer"):
+        expected = preprocess("minus_one_to_one")(EVERY_BYTE)
+        np.testing.assert_array_equal(preprocess(name)(EVERY_BYTE), expected)
+    for name in ("torchvision", "timm_resnet"):
+        expected = preprocess("imagenet")(EVERY_BYTE)
+        np.testing.assert_array_equal(preprocess(name)(EVERY_BYTE), expected)
+
+
 @pytest.mark.parametrize("name", PREPROCESSING)
 def test_it_can_be_jitted_and_keeps_double_precision(name, x64):
     inputs = jax.jit(preprocess(name, jnp.float64))(EVERY_BYTE)
@@ -29,6 +48,22 @@ def test_it_can_be_jitted_and_keeps_double_precision(name, x64):
     np.testing.assert_allclose(inputs, preprocess(name)(EVERY_BYTE), atol=1e-6)
 
 
+def test_each_is_described_as_published():
+    own = {name: (values, "central_square", 1.0, "bilinear") for name, values in OWN.items()}
+    described = {name: each.described() for name, each in PREPROCESSING.items()}
+    assert {name: tuple(each.values()) for name, each in described.items()} == own | PUBLISHED
+    for each in described.values():
+        assert list(each) == ["values", "resize", "crop", "interpolation"]
+
+
+def test_grey_images_have_the_values_that_need_no_channels():
+    grey = EVERY_BYTE[..., :1]
+    np.testing.assert_allclose(preprocess("zero_to_one")(grey), grey / 255, atol=1e-7)
+    with pytest.raises(RequestError, match="imagenet is for 3 channels, the images have 1"):
+        preprocess("imagenet")(grey)
+
+
 def test_unknown_name_is_refused_with_those_there_are():
-    with pytest.raises(RequestError, match="'caffe' is none of minus_one_to_one, zero_to_one"):
-        preprocess("caffe")
+    for lookup in (preprocess, get_preprocessing):
+        with pytest.raises(RequestError, match="'caffe' is none of minus_one_to_one, zero_to_one"):
+            lookup("caffe")
