@@ -2,8 +2,10 @@
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,25 @@ from flax import linen as nn
 
 from landscape.errors import RequestError
 from landscape.models.flops import count_flops
+
+
+class Intermediates(NamedTuple):
+    """What one forward pass computed.
+
+    Attributes
+    ----------
+    logits
+        Shape (B, classes), those of the plain forward pass.
+    activations, attention
+        As `Model.activations` and `Model.attention` return them; attention is empty without any.
+    pre_logits
+        The features that the head sees, shape (B, D).
+    """
+
+    logits: jax.Array
+    activations: OrderedDict[str, jax.Array]
+    attention: OrderedDict[str, jax.Array]
+    pre_logits: jax.Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,13 +44,15 @@ class Model:
     Attributes
     ----------
     name : the registry's name, "ViT-B/16".
-    family : "vit", "mixer", "resnet" or "cifar_resnet".
+    family : "vit", "mixer", "resnet" or "batchnorm_resnet".
     module : the flax linen module behind it.
     image_shape : (height, width, channels).
     classes : number of logits.
     source : the paper it comes from, in one line.
-    patch, tokens : pixels on a patch's side, and tokens seen by the first block (a class token
-        included); None for a ResNet.
+    patch, tokens : pixels on the side of what becomes a token, and tokens seen by the first block
+        (a class token included); None for a ResNet.
+    dtype : "bfloat16" to compute the forward pass in; None for the parameters' own.
+    request : arguments of `landscape.models.registry.build` that make it, as plain JSON values.
     """
 
     name: str
@@ -40,6 +63,8 @@ class Model:
     source: str = field(repr=False)
     patch: int | None = None
     tokens: int | None = None
+    dtype: str | None = None
+    request: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def init(self, key):
         """Draw initial parameters: a plain nested dict of float32 arrays.
@@ -75,19 +100,23 @@ class Model:
             self.abstract_state(),
         )
 
-    def apply(self, params, images, *, key=None, state=None):
+    def apply(self, params, images, *, key=None, state=None, corruption=None):
         """Map images (B, H, W, C), floating, to logits (B, classes) in the parameters' dtype.
 
         Without `key` the network is deterministic. With one it is in training mode: dropout and
         stochastic depth draw their masks from it, equal keys giving equal masks. `state` holds the
-        running statistics of a network that keeps them.
+        running statistics of a network that keeps them; `corruption` is for the head that predicts
+        masked patches (`landscape.models.masked_patches`), whose logits are (B, patches, classes).
         """
         images, variables = self._check(params, images), self._variables(params, state)
-        if key is None:
-            return self.module.apply(variables, images)
-        if self.has_state:
-            raise RequestError(f"model {self.name}: networks with BatchNorm cannot be trained yet")
-        return self.module.apply(variables, images, train=True, rngs={"dropout": key})
+        mode = {} if corruption is None else {"corruption": corruption}
+        if key is not None:
+            if self.has_state:
+                raise RequestError(
+                    f"model {self.name}: networks with BatchNorm cannot be trained yet"
+                )
+            mode |= {"train": True, "rngs": {"dropout": key}}
+        return self._in_dtype_of(params, self.module.apply(variables, images, **mode))
 
     def batch_state(self, params, images, mask=None):
         """Return the statistics of one batch in training mode, shaped like the state.
@@ -99,11 +128,13 @@ class Model:
         images = self._check(params, images)
         variables = self._variables(params, self.init_state())
         _, kept = self.module.apply(
-            variables, images, train=True, mask=mask, mutable=["batch_stats"]
+            variables, images, estimate=True, mask=mask, mutable=["batch_stats"]
         )
         return kept["batch_stats"]
 
     def _variables(self, params, state):
+        if self.dtype is not None:
+            params = _but_norms(params, self.dtype)
         if not self.has_state:
             return {"params": params}
         if state is None:
@@ -118,25 +149,43 @@ class Model:
 
         ViT and Mixer: after the activation function between the two dense layers of each MLP, shape
         (B, tokens, hidden); for a Mixer's "MixerBlock_0/token_mixing" (B, channels, hidden).
-        ResNet: the output of each unit, "block1/unit1" ("layer1/0" for CIFAR's), shape
-        (B, h, w, channels). An ordered dict, whose order also survives ``jax.jit``.
+        ResNet: the output of each unit, "block1/unit1" ("layer1/0" with BatchNorm), shape
+        (B, h, w, channels); a hybrid has both. An ordered dict, whose order also survives
+        ``jax.jit``.
         """
-        return self._sown(params, images, "activation", state)
+        return self.intermediates(params, images, state=state).activations
 
-    def attention(self, params, images):
+    def attention(self, params, images, *, state=None):
         """Attention weights of every block of a ViT: {"encoderblock_0": (B, heads, T, T)}.
 
-        The last axis (the keys attended to) sums to one; token 0 is the class token. Raises
-        RequestError for the families without attention.
+        The last axis (the keys attended to) sums to one; token 0 is the class token, where there
+        is one. Attention pooling comes last, "MAPHead_0": (B, heads, 1, T). Raises RequestError
+        for the families without attention.
         """
         if self.family != "vit":
             raise RequestError(f"model {self.name!r} has no attention; ask for it with a ViT")
-        weights = self._sown(params, images, "attention_weights")
-        return OrderedDict((name.split("/")[0], value) for name, value in weights.items())
+        return self.intermediates(params, images, state=state).attention
+
+    def intermediates(self, params, images, *, state=None):
+        """Logits and inner values of one forward pass, an `Intermediates`."""
+        images, variables = self._check(params, images), self._variables(params, state)
+        logits, kept = self.module.apply(variables, images, mutable=["intermediates"])
+        sown = {"activation": OrderedDict(), "attention_weights": OrderedDict(), "head_input": {}}
+        for (*path, kind), (value,) in _leaves(kept["intermediates"]):
+            name = "/".join(part for part in path if part != "Transformer")
+            sown[kind][name] = self._in_dtype_of(params, value)
+        attention = OrderedDict(
+            (name.removesuffix("/MultiHeadDotProductAttention_0"), weights)
+            for name, weights in sown["attention_weights"].items()
+        )
+        logits = self._in_dtype_of(params, logits)
+        return Intermediates(logits, sown["activation"], attention, sown["head_input"][""])
 
     def parameter_count(self):
         """Count the trainable numbers."""
-        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.abstract()))
+        return self._by_depth(
+            lambda model: sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(model.abstract()))
+        )
 
     def flops(self):
         """Floating-point operations of one forward pass of one image.
@@ -145,8 +194,24 @@ class Model:
         convolutions, padding included; element-wise work is left out, as the field does.
         """
         image = jax.ShapeDtypeStruct((1, *self.image_shape), jnp.float32)
-        apply = partial(self.apply, state=self.init_state())
-        return count_flops(apply, self.abstract(), image)
+        return self._by_depth(
+            lambda model: count_flops(
+                partial(model.apply, state=model.init_state()), model.abstract(), image
+            )
+        )
+
+    def _by_depth(self, count):
+        """Count something that grows by the same amount with each of a stack of equal blocks.
+
+        Two shallow networks tell it of a deep one, which would take long to trace.
+        """
+        depth = getattr(self.module, "depth", 0)
+        if depth <= 2:
+            return count(self)
+        one, two = (
+            count(replace(self, module=self.module.clone(depth=blocks))) for blocks in (1, 2)
+        )
+        return one + (depth - 1) * (two - one)
 
     def _check(self, params, images):
         """Return images in the parameters' dtype; refuse what cannot be meant."""
@@ -159,16 +224,21 @@ class Model:
             raise RequestError(
                 f"images: found dtype {images.dtype}; preprocess them to floating point first"
             )
-        return images.astype(jax.tree.leaves(params)[0].dtype)
+        return images.astype(self.dtype or jax.tree.leaves(params)[0].dtype)
 
-    def _sown(self, params, images, what, state=None):
-        images, variables = self._check(params, images), self._variables(params, state)
-        _, kept = self.module.apply(variables, images, mutable=["intermediates"])
-        values = OrderedDict()
-        for (*path, leaf), (value,) in _leaves(kept["intermediates"]):
-            if leaf == what:
-                values["/".join(name for name in path if name != "Transformer")] = value
-        return values
+    @staticmethod
+    def _in_dtype_of(params, value):
+        return value.astype(jax.tree.leaves(params)[0].dtype)
+
+
+def _but_norms(params, dtype):
+    """Parameters in the dtype that is computed in; the norms, which take float32, as they are."""
+    if not isinstance(params, Mapping):
+        return params.astype(dtype)
+    return {
+        name: value if isinstance(value, Mapping) and "scale" in value else _but_norms(value, dtype)
+        for name, value in params.items()
+    }
 
 
 def _init_variables(model, key):

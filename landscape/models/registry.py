@@ -1,228 +1,173 @@
-"""The registry: models by their names in the field's notation, "ViT-B/16" or "ResNet-50x2".
-
-The table itself is plain data, so that listing names loads neither jax nor flax.
-"""
+"""The registry: models by their names in the field's notation, "ViT-B/16" or "ResNet-50x2"."""
 
 from __future__ import annotations
 
 import difflib
+import math
 import re
-from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from landscape.errors import RequestError
+from landscape.models.table import ENTRIES
 
 if TYPE_CHECKING:
-    from landscape.models.model import Model
+    from collections.abc import Mapping
 
-VIT = "Dosovitskiy et al., An Image is Worth 16x16 Words, arXiv:2010.11929"
-DEIT = "Touvron et al., Training data-efficient image transformers, arXiv:2012.12877"
-AUGREG = "Steiner et al., How to train your ViT?, arXiv:2106.10270"
-MIXER = "Tolstikhin et al., MLP-Mixer, arXiv:2105.01601"
-BIT = "He et al., arXiv:1512.03385, with the norms of Kolesnikov et al., BiT, arXiv:1912.11370"
-HE = "He et al., Deep residual learning, arXiv:1512.03385, Section 4.2"
-CHEN = "Chen et al., When Vision Transformers Outperform ResNets, arXiv:2106.01548"
-MINI = "this project: small enough to study scikit-learn's 8x8 digits on a laptop"
+    from landscape.models.model import Model
 
 # Images this small keep their resolution: a ResNet's stem is then 3x3 with stride 1, no pool.
 SMALL_IMAGE = 64
 
-
-@dataclass(frozen=True)
-class Entry:
-    """A line of the table: the shape of the network and the defaults of its published recipe."""
-
-    family: str
-    shape: dict
-    source: str
-    image_shape: tuple[int, int, int] = (224, 224, 3)
-    classes: int = 1000
-    activation: str = "gelu_tanh"
-    dropout: float = 0.0
-    stochastic_depth: float = 0.0
-
-
-def _vit(patch, width, depth, heads, mlp, source, **defaults):
-    shape = {"patch": patch, "width": width, "depth": depth, "heads": heads, "mlp": mlp}
-    return Entry("vit", shape, source, **{"dropout": 0.1, **defaults})
-
-
-def _mixer(patch, width, depth, token_mlp, channel_mlp, source, **defaults):
-    shape = {
-        "patch": patch,
-        "width": width,
-        "depth": depth,
-        "token_mlp": token_mlp,
-        "channel_mlp": channel_mlp,
-    }
-    return Entry("mixer", shape, source, **{"stochastic_depth": 0.1, **defaults})
-
-
-def _resnet(units, width, source, groups=32, **defaults):
-    shape = {"units": units, "width": width, "groups": groups}
-    return Entry("resnet", shape, source, activation="relu", **defaults)
-
-
-def _cifar_resnet(depth, shortcut):
-    shape = {"units": (depth - 2) // 6, "shortcut": shortcut}
-    return Entry("cifar_resnet", shape, HE, image_shape=(32, 32, 3), classes=10, activation="relu")
-
-
-_DIGITS = {"image_shape": (8, 8, 1), "classes": 10}
-_REGISTRY = {
-    "ViT-Ti/16": _vit(16, 192, 12, 3, 768, DEIT),
-    "ViT-Ti/32": _vit(32, 192, 12, 3, 768, DEIT),
-    "ViT-S/8": _vit(8, 384, 12, 6, 1536, CHEN),
-    "ViT-S/14": _vit(14, 384, 12, 6, 1536, CHEN),
-    "ViT-S/16": _vit(16, 384, 12, 6, 1536, DEIT),
-    "ViT-S/32": _vit(32, 384, 12, 6, 1536, AUGREG),
-    "ViT-B/8": _vit(8, 768, 12, 12, 3072, AUGREG),
-    "ViT-B/16": _vit(16, 768, 12, 12, 3072, VIT),
-    "ViT-B/32": _vit(32, 768, 12, 12, 3072, VIT),
-    "ViT-L/16": _vit(16, 1024, 24, 16, 4096, VIT),
-    "ViT-L/32": _vit(32, 1024, 24, 16, 4096, VIT),
-    "ViT-H/14": _vit(14, 1280, 32, 16, 5120, VIT),
-    "ViT-Mini/2": _vit(2, 48, 3, 3, 96, MINI, dropout=0.0, **_DIGITS),
-    **{
-        f"Mixer-{size}/{patch}": _mixer(patch, *shape, CHEN if patch == 8 else MIXER)
-        for size, shape in {
-            "S": (512, 8, 256, 2048),
-            "B": (768, 12, 384, 3072),
-            "L": (1024, 24, 512, 4096),
-        }.items()
-        for patch in (8, 16, 32)
-    },
-    "Mixer-Mini/2": _mixer(2, 48, 3, 32, 96, MINI, stochastic_depth=0.0, **_DIGITS),
-    **{
-        f"ResNet-{depth}{'' if times == 1 else f'x{times}'}": _resnet(units, 64 * times, BIT)
-        for times in (1, 2)
-        for depth, units in {
-            50: (3, 4, 6, 3),
-            101: (3, 4, 23, 3),
-            152: (3, 8, 36, 3),
-        }.items()
-    },
-    **{
-        f"CIFAR-ResNet-{depth}{suffix}": _cifar_resnet(depth, shortcut)
-        for suffix, shortcut in (("", "pad"), ("-projection", "projection"), ("-noshort", "none"))
-        for depth in (20, 32, 44, 56, 110)
-    },
-    "ResNet-Mini": _resnet((1, 1, 1), 8, MINI, groups=4, **_DIGITS),
+_RATES = ("dropout", "stochastic_depth")
+_TOKENS = ("classifier", "position_embedding", "representation", "head")
+_TAKEN = {  # what a family can be asked for
+    "vit": {"activation", *_RATES, *_TOKENS},
+    "mixer": {"activation", *_RATES},
+    "resnet": {"activation"},
+    "batchnorm_resnet": {"activation"},
 }
 
 
 def names() -> tuple[str, ...]:
     """Every name of the registry, by family and size."""
-    return tuple(_REGISTRY)
+    return tuple(ENTRIES)
 
 
 def build(
     name,
     *,
-    classes=None,
-    image_shape=None,
-    activation=None,
-    dropout=None,
-    stochastic_depth=None,
-    head_init="zeros",
-    classifier=None,
+    classes: int | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    shape: Mapping[str, Any] | None = None,
+    activation: str | None = None,
+    dropout: float | None = None,
+    stochastic_depth: float | None = None,
+    classifier: str | None = None,
+    position_embedding: str | None = None,
+    representation: int | None = None,
+    head: str | None = None,
+    head_init: str = "zeros",
+    dtype: str | None = None,
+    remat: bool = False,
 ) -> Model:
     """Return the model of that name; equal requests give the identical object.
+
+    What is None defaults to the registry's entry: for the papers' models 1000 classes at
+    224x224x3 and the recipe of Chen et al. (arXiv:2106.01548, Table 8); for the CIFAR ResNets 10
+    classes at 32x32x3; for the Mini models 10 classes at 8x8x1 and no regularisation.
 
     Parameters
     ----------
     name : a name of the registry; case and punctuation do not matter (``vit_b16``).
-    classes : number of logits. This and the following default to the registry's entry: for the
-        papers' models 1000 classes at 224x224x3 and the recipe of Chen et al. (arXiv:2106.01548,
-        Table 8); for the CIFAR ResNets 10 classes at 32x32x3; for the Mini models 10 classes at
-        8x8x1 and no regularisation.
-    image_shape : (height, width, channels). A ViT or Mixer needs multiples of its patch size; a
-        ResNet gets a 3x3 stem without pooling for images of 64 pixels and less.
+    classes : number of logits.
+    image_shape : (height, width, channels). A ViT or Mixer needs multiples of what becomes a
+        token; a ResNet with GroupNorm gets a 3x3 stem without pooling for images of 64 pixels
+        and less.
+    shape : sizes that differ from the entry's: ``{"depth": 6}``. They are named as in
+        `landscape.models.table`.
     activation : "gelu_tanh", "gelu_erf" or "relu". Google's checkpoints were made with the tanh
         form, PyTorch's with erf.
     dropout, stochastic_depth : rates in [0, 1), in force only where `Model.apply` is given a key;
         ViT and Mixer.
+    classifier : "token", "gap" (mean of the tokens) or "map" (attention pooling); ViT.
+    position_embedding : "learned" or "sincos2d"; ViT.
+    representation : width of a tanh layer in front of the head, 0 for none; ViT.
+    head : "classes", or "masked_patches", which predicts the colour of every patch (8 levels to
+        the power of the channels are then the default of `classes`); ViT.
     head_init : "zeros", as published, or "lecun": with a zero head only the head has a gradient
         at initialisation, so that the neural tangent kernel sees nothing else.
-    classifier : "token" (default) or "gap", the mean over tokens; ViT.
+    dtype : "bfloat16" computes the forward pass in it; parameters and logits stay as they are.
+    remat : forget what is inside each block, unit or mixer layer, and compute it again for
+        derivatives: less memory, one forward pass more. On a CPU XLA undoes it: nothing is saved.
 
     Raises
     ------
     RequestError : unknown name, or a value that the model cannot take.
     """
-    name = _find(name)
-    entry = _REGISTRY[name]
-
-    def given(value, default):
-        return default if value is None else value
-
+    name = find(name)
+    entry = ENTRIES[name]
+    asked = {
+        "activation": activation,
+        "dropout": dropout,
+        "stochastic_depth": stochastic_depth,
+        "classifier": classifier,
+        "position_embedding": position_embedding,
+        "representation": representation,
+        "head": head,
+    }
+    asked = {option: value for option, value in asked.items() if value is not None}
+    for option in asked.keys() - _TAKEN[entry.family]:
+        if asked.pop(option) != 0 or option not in _RATES:
+            raise RequestError(f"{option}: {name} has none; leave it out")
+    options = {**entry.options, **asked}
+    image_shape = _image_shape(entry.image_shape if image_shape is None else image_shape)
+    if classes is None:
+        masked = options.get("head") == "masked_patches"
+        classes = 8 ** image_shape[2] if masked else entry.classes
+    sizes = {**entry.shape, **_sizes(name, shape or {})}  # in the entry's order
     return _build(
         name,
-        given(classes, entry.classes),
-        _image_shape(given(image_shape, entry.image_shape)),
-        given(activation, entry.activation),
-        float(given(dropout, entry.dropout)),
-        float(given(stochastic_depth, entry.stochastic_depth)),
+        classes,
+        image_shape,
+        tuple(sizes.items()),
+        tuple(sorted(options.items())),
         head_init,
-        given(classifier, "token"),
+        dtype,
+        bool(remat),
     )
 
 
 @cache
-def _build(
-    name,
-    classes,
-    image_shape,
-    activation,
-    dropout,
-    stochastic_depth,
-    head_init,
-    classifier,
-):
-    from landscape.models.cifar_resnet import CifarResNet
+def _build(name, classes, image_shape, sizes, options, head_init, dtype, remat):
+    from landscape.models import vit
+    from landscape.models.batchnorm_resnet import BatchNormResNet
     from landscape.models.layers import ACTIVATIONS, HEAD_INITS
     from landscape.models.mixer import MlpMixer
     from landscape.models.model import Model
     from landscape.models.resnet import ResNet
-    from landscape.models.vit import VisionTransformer
 
-    entry = _REGISTRY[name]
-    _one_of("activation", activation, ACTIVATIONS)
-    _one_of("head_init", head_init, HEAD_INITS)
-    _one_of("classifier", classifier, ("token", "gap"))
-    if not isinstance(classes, int) or classes < 1:
+    entry, sizes, options = ENTRIES[name], dict(sizes), dict(options)
+    known = {
+        "activation": ACTIVATIONS,
+        "head_init": HEAD_INITS,
+        "classifier": vit.CLASSIFIERS,
+        "position_embedding": vit.POSITION_EMBEDDINGS,
+        "head": vit.HEADS,
+        "dtype": (None, "bfloat16"),
+    }
+    for option, value in {**options, "head_init": head_init, "dtype": dtype}.items():
+        if option in known:
+            _one_of(option, value, known[option])
+        elif option in _RATES and not 0 <= value < 1:
+            raise RequestError(f"{option}: found {value}; give a rate from 0 to below 1")
+    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
         raise RequestError(f"classes: found {classes!r}; give a whole number from 1")
-    for argument, rate in (("dropout", dropout), ("stochastic_depth", stochastic_depth)):
-        if not 0 <= rate < 1:
-            raise RequestError(f"{argument}: found {rate}; give a rate from 0 to below 1")
-        if rate and entry.family in ("resnet", "cifar_resnet"):
-            raise RequestError(f"{argument}: {name} has none; leave it out or give 0")
-    if classifier == "gap" and entry.family != "vit":
-        raise RequestError(f"classifier: {name} has no class token; leave it out")
+    representation = options.get("representation", 0)
+    if type(representation) is not int or representation < 0:
+        raise RequestError(f"representation: found {representation!r}; give a width, 0 for none")
 
     height, width, _ = image_shape
-    options = dict(entry.shape, classes=classes, activation=activation, head_init=head_init)
     patch = tokens = None
-    if entry.family == "cifar_resnet":
-        module = CifarResNet(**options)
-    elif entry.family == "resnet":
-        options["stem"] = "small" if max(height, width) <= SMALL_IMAGE else "imagenet"
-        module = ResNet(**options)
+    arguments = {**sizes, **options, "classes": classes, "head_init": head_init, "remat": remat}
+    if entry.family == "resnet":
+        arguments["stem"] = "small" if max(height, width) <= SMALL_IMAGE else "imagenet"
+        module = ResNet(**arguments)
+    elif entry.family == "batchnorm_resnet":
+        module = BatchNormResNet(**arguments)
     else:
-        patch = entry.shape["patch"]
+        patch = pixels_of_a_token(sizes)
         if height % patch or width % patch:
             raise RequestError(
                 f"image_shape: {name} needs multiples of its patch, {patch} pixels, found "
                 f"{height}x{width}; resize the images or take another patch size"
             )
         tokens = (height // patch) * (width // patch)
-        options.update(dropout=dropout, stochastic_depth=stochastic_depth)
         if entry.family == "mixer":
-            module = MlpMixer(**options)
+            module = MlpMixer(**arguments)
         else:
-            module = VisionTransformer(**options, classifier=classifier)
-            tokens += classifier == "token"
+            module = vit.VisionTransformer(**arguments)
+            tokens += module.classifier == "token"
     return Model(
         name=name,
         family=entry.family,
@@ -232,17 +177,40 @@ def _build(
         source=entry.source,
         patch=patch,
         tokens=tokens,
+        dtype=dtype,
+        request=_request(entry, name, sizes, image_shape, classes, options),
     )
 
 
-def _plain(name):
-    """Lower case, letters and digits only."""
-    return re.sub(r"[^a-z0-9]", "", str(name).lower())
+def _request(entry, name, sizes, image_shape, classes, options):
+    """What distinguishes the network, as it is kept with a checkpoint."""
+    differences = {size: value for size, value in sizes.items() if value != entry.shape[size]}
+    return {
+        "name": name,
+        "classes": classes,
+        "image_shape": list(image_shape),
+        **options,
+        **({"shape": differences} if differences else {}),
+    }
 
 
-def _find(name):
-    """Return the registry's spelling of a name."""
-    by_plain = {_plain(known): known for known in _REGISTRY}
+def pixels_of_a_token(sizes: Mapping[str, Any]) -> int:
+    """Pixels on the side of what becomes a token: the patch times the strides in front of it."""
+    stages, layers = sizes.get("resnet"), sizes.get("convolutions", ())
+    in_front = math.prod(stride for _, stride in layers)
+    if stages is not None:
+        in_front *= 4 * 2 ** max(len(stages) - 1, 0)
+    return sizes["patch"] * in_front
+
+
+def find(name: str) -> str:
+    """Return the registry's spelling of a name.
+
+    Raises
+    ------
+    RequestError : unknown name; the nearest ones are in the message.
+    """
+    by_plain = {_plain(known): known for known in ENTRIES}
     plain = _plain(name)
     if plain in by_plain:
         return by_plain[plain]
@@ -252,6 +220,29 @@ def _find(name):
         f"model {str(name)!r} is not in the registry{nearest}; "
         "list the names with `python analysis_cli.py models`"
     )
+
+
+def _plain(name):
+    """Lower case, letters and digits only."""
+    return re.sub(r"[^a-z0-9]", "", str(name).lower())
+
+
+def _sizes(name, changed):
+    """Checked sizes that differ from the entry's, hashable."""
+    known = ENTRIES[name].shape
+    for size, value in changed.items():
+        if size not in known:
+            raise RequestError(f"shape: {name} has no size {size!r}; its sizes: {', '.join(known)}")
+        if type(known[size]) is int and (type(value) is not int or value < 1):
+            raise RequestError(f"shape: {size} is {value!r}; give a whole number from 1")
+    heads, width = ({**known, **changed}.get(size, 1) for size in ("heads", "width"))
+    if width % heads:
+        raise RequestError(f"shape: {width} channels cannot be divided among {heads} heads")
+    return {size: _hashable(value) for size, value in changed.items()}
+
+
+def _hashable(value):
+    return tuple(_hashable(part) for part in value) if isinstance(value, (list, tuple)) else value
 
 
 def _image_shape(shape):
@@ -267,4 +258,5 @@ def _image_shape(shape):
 
 def _one_of(argument, value, known):
     if value not in known:
-        raise RequestError(f"{argument}: found {value!r}; give one of {', '.join(known)}")
+        listed = ", ".join(str(name) for name in known if name is not None)
+        raise RequestError(f"{argument}: found {value!r}; give one of {listed}")

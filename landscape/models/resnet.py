@@ -14,7 +14,16 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from landscape.models.layers import ACTIVATIONS, along_last, classifier_head, mean_over_space
+from landscape.models.layers import (
+    ACTIVATIONS,
+    along_last,
+    classifier_head,
+    max_pool,
+    mean_over_space,
+    pre_logits,
+    rematerialised,
+)
+from landscape.parameters import wide
 
 
 def standardise(kernel):
@@ -22,26 +31,6 @@ def standardise(kernel):
     kernel = kernel - jnp.mean(kernel, axis=(0, 1, 2), keepdims=True)
     deviation = jnp.sqrt(jnp.mean(kernel * kernel, axis=(0, 1, 2), keepdims=True))
     return kernel / (deviation + 1e-5)
-
-
-def max_pool(x):
-    """Maximum of 3x3 windows at stride 2, "SAME" padding, of images (B, H, W, C).
-
-    One axis after the other, as maxima of shifted views. XLA's window reduction gives the same
-    numbers, but JAX packs its tangents into half words on GPUs, which costs float64 its digits.
-    """
-    for axis in (1, 2):
-        size = x.shape[axis]
-        out = -(-size // 2)
-        missing = max(2 * (out - 1) + 3 - size, 0)
-        padding = [(0, 0)] * 4
-        padding[axis] = (missing // 2, missing - missing // 2)
-        padded = jnp.pad(x, padding, constant_values=-jnp.inf)
-        first, second, third = (
-            lax.slice_in_dim(padded, start, start + 2 * out - 1, 2, axis) for start in range(3)
-        )
-        x = jnp.maximum(jnp.maximum(first, second), third)
-    return x
 
 
 class GroupNorm(nn.Module):
@@ -69,9 +58,13 @@ class GroupNorm(nn.Module):
             means = jnp.broadcast_to(means, (batch, groups, channels // groups))
             return means.reshape(batch, 1, 1, channels)
 
+        given = x.dtype
+        x = x.astype(wide(given))
         x = x - group_mean(x)
         inverse_deviation = lax.rsqrt(group_mean(x * x) + 1e-6)
-        return x * (inverse_deviation * along_last(scale, x)) + along_last(bias, x)
+        scale, bias = scale.astype(x.dtype), bias.astype(x.dtype)
+        x = x * (inverse_deviation * along_last(scale, x)) + along_last(bias, x)
+        return x.astype(given)
 
 
 class StdConv(nn.Module):
@@ -137,11 +130,12 @@ class Stage(nn.Module):
     stride: int
     groups: int
     activation: str
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x):
         for unit in range(self.units):
-            x = ResidualUnit(
+            x = rematerialised(ResidualUnit, self.remat, flags=())(
                 width=self.width,
                 stride=self.stride if unit == 0 else 1,
                 groups=self.groups,
@@ -149,6 +143,31 @@ class Stage(nn.Module):
                 name=f"unit{unit + 1}",
             )(x)
         return x
+
+
+def trunk(x, units, width, *, stem="imagenet", groups=32, activation="relu", remat=False):
+    """The root and the stages, as submodules of the calling module: images to feature maps.
+
+    Arguments as the attributes of `ResNet`. Without stages, the root alone.
+    """
+    small = stem == "small"
+    size, stride = (3, 1) if small else (7, 2)
+    x = StdConv(width, size, stride, name="conv_root")(x)
+    x = GroupNorm(groups, name="gn_root")(x)
+    x = ACTIVATIONS[activation](x)
+    if not small:
+        x = max_pool(x)
+    for stage, count in enumerate(units):
+        x = Stage(
+            units=count,
+            width=width * 2**stage,
+            stride=1 if stage == 0 else 2,
+            groups=groups,
+            activation=activation,
+            remat=remat,
+            name=f"block{stage + 1}",
+        )(x)
+    return x
 
 
 class ResNet(nn.Module):
@@ -161,6 +180,7 @@ class ResNet(nn.Module):
     stem : "imagenet" is a 7x7 convolution of stride 2 and a 3x3 max pool of stride 2; "small" is
         a 3x3 convolution of stride 1, for images of 64 pixels and less.
     groups : groups of each GroupNorm (their greatest common divisor with the channels).
+    remat : whether units are rematerialised.
     """
 
     classes: int
@@ -170,24 +190,18 @@ class ResNet(nn.Module):
     groups: int = 32
     activation: str = "relu"
     head_init: str = "zeros"
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images, *, train=False):
         del train  # neither dropout nor batch statistics: training and evaluation are alike
-        small = self.stem == "small"
-        size, stride = (3, 1) if small else (7, 2)
-        x = StdConv(self.width, size, stride, name="conv_root")(images)
-        x = GroupNorm(self.groups, name="gn_root")(x)
-        x = ACTIVATIONS[self.activation](x)
-        if not small:
-            x = max_pool(x)
-        for stage, units in enumerate(self.units):
-            x = Stage(
-                units=units,
-                width=self.width * 2**stage,
-                stride=1 if stage == 0 else 2,
-                groups=self.groups,
-                activation=self.activation,
-                name=f"block{stage + 1}",
-            )(x)
-        return classifier_head(self.classes, self.head_init)(mean_over_space(x))
+        x = trunk(
+            images,
+            self.units,
+            self.width,
+            stem=self.stem,
+            groups=self.groups,
+            activation=self.activation,
+            remat=self.remat,
+        )
+        return classifier_head(self.classes, self.head_init)(pre_logits(self, mean_over_space(x)))

@@ -213,3 +213,93 @@ def test_equal_models_share_one_compilation():
     for name in ("Mixer-Mini/2", "mixer_mini2"):
         compiled(build(name), params, IMAGES)
     assert traces == ["Mixer-Mini/2"]
+
+
+@pytest.mark.parametrize("name", MINI)
+def test_intermediates_come_with_the_logits_of_the_plain_pass(name):
+    model, params = build(name), initial(name)
+    values = jax.jit(model.intermediates)(params, IMAGES)
+    np.testing.assert_array_equal(values.logits, jax.jit(model.apply)(params, IMAGES))
+    head = params["head"]
+    expected = values.pre_logits @ head["kernel"] + head["bias"][None]
+    np.testing.assert_allclose(values.logits, expected, rtol=1e-5, atol=1e-6)
+    assert bool(values.attention) == (name == "ViT-Mini/2")
+
+
+@pytest.mark.parametrize("name", [*MINI, "CIFAR-ResNet-20"])
+def test_a_bfloat16_pass_leaves_parameters_and_logits_in_float32(name):
+    options = {"image_shape": IMAGES.shape[1:], "classes": 10}
+    model, params = build(name, **options), initial_of(name, options)
+    half, state = build(name, dtype="bfloat16", **options), model.init_state()
+    passes = {"full": model.apply, "half": half.apply}
+    logits = {k: jax.jit(apply)(params, IMAGES, state=state) for k, apply in passes.items()}
+    assert logits["half"].dtype == jnp.float32
+    error = np.abs(logits["half"] - logits["full"]).max() / np.abs(logits["full"]).max()
+    assert 1e-4 < error < 0.05
+
+    def loss(params):
+        return jnp.sum(half.apply(params, IMAGES, state=state) ** 2)
+
+    assert {g.dtype for g in jax.tree.leaves(jax.grad(loss)(params))} == {jnp.dtype("float32")}
+
+
+@functools.cache
+def _initial_of(name, image_shape):
+    return build(name, image_shape=image_shape, classes=10, head_init="lecun").init(
+        jax.random.key(0)
+    )
+
+
+def initial_of(name, options):
+    return _initial_of(name, options["image_shape"])
+
+
+def test_a_bfloat16_pass_multiplies_in_bfloat16():
+    model = build("ViT-Mini/2", dtype="bfloat16")
+    text = str(jax.make_jaxpr(model.apply)(model.abstract(), IMAGES))
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert products
+    assert all(":bf16" in line for line in products)
+
+
+DEEPER = {
+    "ViT-Mini/2": {"depth": 6},
+    "Mixer-Mini/2": {"depth": 6},
+    "ResNet-Mini": {"units": (4, 1, 1)},
+    "CIFAR-ResNet-20": {"units": (4, 1, 1)},
+}
+
+
+@pytest.mark.parametrize("name", DEEPER)
+def test_rematerialised_blocks_give_the_same_products_and_keep_less(name):
+    options = {"classes": 3, "image_shape": (8, 8, 1), "shape": DEEPER[name]}
+    params = build(name, head_init="lecun", **options).init(jax.random.key(1))
+    products, kept = [], []
+    for remat in (False, True):
+        model = build(name, remat=remat, **options)
+
+        def loss(params, model=model):
+            return jnp.mean(model.apply(params, IMAGES, state=model.init_state()) ** 2)
+
+        def product(params, loss=loss):
+            return jax.jvp(jax.grad(loss), (params,), (params,))[1]
+
+        products.append(jax.jit(product)(params))
+        # What the backward pass keeps of the forward pass: on a CPU XLA computes nothing twice.
+        backward = jax.eval_shape(lambda params, loss=loss: jax.vjp(loss, params)[1], params)
+        kept.append(sum(leaf.size for leaf in jax.tree.leaves(backward)))
+    scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(products[0]))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4 * scale), products[1], products[0]
+    )
+    assert kept[1] < 0.6 * kept[0]
+
+
+def test_dropout_draws_the_same_masks_with_rematerialised_blocks():
+    masks = [
+        jax.jit(build("ViT-Mini/2", dropout=0.3, stochastic_depth=0.3, remat=remat).apply)(
+            initial("ViT-Mini/2"), IMAGES, key=jax.random.key(4)
+        )
+        for remat in (False, True)
+    ]
+    np.testing.assert_array_equal(*masks)

@@ -2,13 +2,18 @@
 
 import subprocess
 import sys
+from functools import partial
 
+import jax
 import pytest
 
 from landscape.errors import RequestError
+from landscape.models.flops import count_flops
 from landscape.models.registry import build, names
+from landscape.parameters import size
 
-# vision_transformer's models_test.py, and the model sizes of Chen et al. (arXiv:2106.01548).
+# vision_transformer's models_test.py, the model sizes of Chen et al. (arXiv:2106.01548) and of
+# Xiao et al. (arXiv:2106.14881, computed from pycls), torchvision's, and the CIFAR files'.
 PUBLISHED = {
     "ViT-Ti/16": 5_717_416,
     "ViT-S/8": 22_055_272,
@@ -28,6 +33,24 @@ PUBLISHED = {
     "Mixer-B/16": 59_880_472,
     "Mixer-B/32": 60_293_428,
     "Mixer-L/16": 208_196_168,
+    "R+ViT-Ti/16": 6_337_704,
+    "R26+ViT-S/32": 36_431_912,
+    "R26+ViT-B/32": 101_383_976,
+    "R50+ViT-B/16": 98_659_112,
+    "R50+ViT-L/32": 328_994_856,
+    "ViT_C-1GF": 4_567_936,
+    "ViT_C-4GF": 17_754_136,
+    "ViT_C-18GF": 81_573_160,
+    "ViT_C-36GF": 167_796_008,
+    "ViT_P-1GF": 4_830_376,
+    "ViT_P-4GF": 18_507_112,
+    "ViT_P-18GF": 86_567_656,
+    "ViT_P-36GF": 178_364_392,
+    "ResNet-18-BatchNorm": 11_689_512,
+    "ResNet-34-BatchNorm": 21_797_672,
+    "ResNet-50-BatchNorm": 25_557_032,
+    "ResNet-101-BatchNorm": 44_549_160,
+    "ResNet-152-BatchNorm": 60_192_808,
     "ResNet-50": 25_557_032,
     "ResNet-101": 44_549_160,
     "ResNet-152": 60_192_808,
@@ -63,13 +86,66 @@ def cifar_size(depth, projections=False):
     return total
 
 
+SIZES = {
+    "Ti": (192, 12, 768),
+    "S": (384, 12, 1536),
+    "B": (768, 12, 3072),
+    "L": (1024, 24, 4096),
+    "H": (1280, 32, 5120),
+}
+
+
+def plain_vit_size(width, depth, mlp):
+    """No class token, fixed positions, and a tanh layer as wide as the network."""
+    with_both = vit_size(16, width, depth, mlp, 196, 3, 1000)
+    return with_both - 198 * width + width * (width + 1)
+
+
+def vit22b_size(patch, width, depth, mlp, heads):
+    """No biases in norms, queries, keys and values; one norm a block; attention pooling."""
+    attention = 4 * width**2 + width + 2 * (width // heads)
+    mlp = 2 * width * mlp + mlp + width
+    tokens = (224 // patch) ** 2
+    ends = (patch**2 * 3 + 1) * width + tokens * width + width + (width + 1) * 1000
+    pooling = 4 * width**2 + width + width + mlp + width  # probe, norm; no norms in its attention
+    return ends + depth * (attention + mlp + width) + pooling
+
+
+def hybrid_size(width, depth, mlp, stages, tokens):
+    """A ViT whose patches are one pixel of a ResNet's maps."""
+    resnet = 49 * 3 * 64 + 2 * 64
+    channels = 64
+    for stage, units in enumerate(stages):
+        inner, out = 64 * 2**stage, 256 * 2**stage
+        resnet += channels * out + 2 * out
+        for unit in range(units):
+            resnet += (channels if unit == 0 else out) * inner + 9 * inner**2 + inner * out
+            resnet += 4 * inner + 2 * out
+        channels = out
+    return resnet + vit_size(1, width, depth, mlp, tokens, channels, 1000)
+
+
 BY_ARITHMETIC = {
     **{
         f"CIFAR-ResNet-{depth}{suffix}": cifar_size(depth, suffix == "-projection")
         for depth in (20, 32, 44, 56, 110)
         for suffix in ("", "-projection", "-noshort")
     },
-    "ViT-Ti/32": vit_size(32, 192, 12, 768, 49, 3, 1000),
+    **{
+        f"ViT-{size}/{patch}": vit_size(patch, *sizes, (224 // patch) ** 2, 3, 1000)
+        for size, sizes in SIZES.items()
+        for patch in (8, 14, 16, 32)
+    },
+    **{f"PlainViT-{size}/16": plain_vit_size(*SIZES[size]) for size in ("Ti", "S", "B", "L")},
+    **{
+        f"ViT22B-{size}/16": vit22b_size(16, *SIZES[size], heads)
+        for size, heads in (("Ti", 3), ("S", 6), ("B", 12), ("L", 16))
+    },
+    "ViT-22B/14": vit22b_size(14, 6144, 48, 24576, 48),
+    "R50+ViT-S/32": hybrid_size(*SIZES["S"], (3, 4, 6, 3), 49),
+    "R26+ViT-B/16": hybrid_size(*SIZES["B"], (2, 2, 4), 196),
+    "R50+ViT-B/32": hybrid_size(*SIZES["B"], (3, 4, 6, 3), 49),
+    "R26+ViT-L/32": hybrid_size(*SIZES["L"], (2, 2, 2, 2), 49),
     "ViT-Mini/2": vit_size(2, 48, 3, 96, 16, 1, 10),
     "Mixer-L/8": mixer_size(8, 1024, 24, 512, 4096, 784, 3, 1000),
     "Mixer-L/32": mixer_size(32, 1024, 24, 512, 4096, 49, 3, 1000),
@@ -79,12 +155,34 @@ BY_ARITHMETIC = {
 
 @pytest.mark.parametrize("name", sorted(set(names()) - {"ResNet-Mini"}))
 def test_the_parameter_count_is_the_published_one(name):
-    assert build(name).parameter_count() == {**PUBLISHED, **BY_ARITHMETIC}[name]
+    assert build(name).parameter_count() == {**BY_ARITHMETIC, **PUBLISHED}[name]
 
 
 def test_the_arithmetic_agrees_with_published_counts():
-    assert vit_size(16, 768, 12, 3072, 196, 3, 1000) == PUBLISHED["ViT-B/16"]
+    assert {name for name in PUBLISHED if name in BY_ARITHMETIC}
+    for name in PUBLISHED.keys() & BY_ARITHMETIC.keys():
+        assert BY_ARITHMETIC[name] == PUBLISHED[name]
     assert mixer_size(16, 768, 12, 384, 3072, 196, 3, 1000) == PUBLISHED["Mixer-B/16"]
+    assert hybrid_size(*SIZES["B"], (3, 4, 9), 196) == PUBLISHED["R50+ViT-B/16"]
+
+
+def test_the_blocks_of_vit_22b_have_21743_million_weights():
+    blocks = build("ViT-22B/14").abstract()["Transformer"]
+    kernels = [
+        leaf.size
+        for path, leaf in jax.tree_util.tree_leaves_with_path(blocks)
+        if "encoderblock" in str(path) and "kernel" in str(path)
+    ]
+    assert sum(kernels) // 10**6 == 21_743
+
+
+@pytest.mark.parametrize("name", ["ViT-S/16", "Mixer-S/16", "ViT_C-1GF"])
+def test_two_shallow_networks_tell_the_costs_of_a_deep_one(name):
+    model = build(name)
+    assert model.parameter_count() == size(model.abstract())
+    shape = jax.ShapeDtypeStruct((1, *model.image_shape), "float32")
+    apply = partial(model.apply, state=model.init_state())
+    assert model.flops() == count_flops(apply, model.abstract(), shape)
 
 
 @pytest.mark.parametrize("model", [name for name in names() if "Mini" in name])
@@ -141,7 +239,15 @@ def test_an_unknown_name_is_answered_with_the_nearest_names():
         ({"name": "ViT-S/16", "activation": "swish"}, "activation: found 'swish'"),
         ({"name": "ViT-S/16", "dropout": 1.0}, "dropout: found 1.0"),
         ({"name": "ViT-S/16", "head_init": "ones"}, "head_init: found 'ones'"),
-        ({"name": "ViT-S/16", "classifier": "map"}, "classifier: found 'map'"),
+        ({"name": "ViT-S/16", "classifier": "mean"}, "classifier: found 'mean'"),
+        ({"name": "ViT-S/16", "position_embedding": "sin"}, "position_embedding: found 'sin'"),
+        ({"name": "ViT-S/16", "representation": -1}, "representation: found -1"),
+        ({"name": "ViT-S/16", "head": "colours"}, "head: found 'colours'"),
+        ({"name": "ViT-S/16", "dtype": "float16"}, "dtype: found 'float16'"),
+        ({"name": "ViT-S/16", "shape": {"units": (1,)}}, "ViT-S/16 has no size 'units'"),
+        ({"name": "ViT-S/16", "shape": {"depth": 0}}, "depth is 0"),
+        ({"name": "ViT-S/16", "shape": {"heads": 5}}, "384 channels cannot be divided among 5"),
+        ({"name": "R50+ViT-B/16", "image_shape": (40, 40, 3)}, "patch, 16 pixels, found 40x40"),
         ({"name": "Mixer-S/16", "classifier": "gap"}, "classifier: Mixer-S/16"),
         ({"name": "ResNet-50", "dropout": 0.1}, "dropout: ResNet-50 has none"),
         ({"name": "ResNet-50", "stochastic_depth": 0.1}, "stochastic_depth: ResNet-50 has none"),
@@ -151,6 +257,12 @@ def test_a_request_that_a_model_cannot_take_is_refused(request_, found):
     with pytest.raises(RequestError, match=found) as caught:
         build(**request_)
     assert "\n" not in str(caught.value)
+
+
+def test_sizes_of_an_entry_can_be_changed():
+    model = build("ViT-S/16", shape={"depth": 2, "width": 96, "mlp": 128})
+    assert model.parameter_count() == vit_size(16, 96, 2, 128, 196, 3, 1000)
+    assert model is build("ViT-S/16", shape={"mlp": 128, "width": 96, "depth": 2})
 
 
 def test_small_images_get_the_small_stem():

@@ -7,7 +7,8 @@ import pytest
 
 from landscape.errors import RequestError
 from landscape.models import registry
-from landscape.models.cifar_resnet import SHORTCUTS, BatchNorm, CifarResNet
+from landscape.models.batchnorm_resnet import SHORTCUTS, BatchNormResNet
+from landscape.models.layers import BatchNorm
 from landscape.models.model import Model
 from landscape.parameters import blocks, gaussian, leaf_names, scaled
 
@@ -15,8 +16,8 @@ from landscape.parameters import blocks, gaussian, leaf_names, scaled
 @cache
 def built(shortcut="pad"):
     """A network of 8 layers: model, random parameters, initial state."""
-    module = CifarResNet(10, 1, shortcut)
-    model = Model("CIFAR-ResNet-8", "cifar_resnet", module, (16, 16, 3), 10, "")
+    module = BatchNormResNet(10, (1, 1, 1), 16, shortcut=shortcut, style="cifar")
+    model = Model("CIFAR-ResNet-8", "batchnorm_resnet", module, (16, 16, 3), 10, "")
     params = scaled(gaussian(jax.random.key(0), model.abstract()), 0.2)
     return model, params, model.init_state()
 
@@ -38,6 +39,18 @@ def test_parameters_and_statistics_have_the_published_names():
     assert {"conv1/kernel", "layer3/2/conv2/kernel", "layer2/0/shortcut/1/scale"} <= set(names)
     assert {"bn1/mean", "layer1/0/bn2/var", "layer3/0/shortcut/1/mean"} <= set(state)
     assert model.abstract()["layer2"]["0"]["shortcut"]["0"]["kernel"].shape == (1, 1, 16, 32)
+
+
+def test_torchvisions_names_and_tensors_are_the_published_ones():
+    model = registry.build("ResNet-50-BatchNorm")
+    names, state = leaf_names(model.abstract()), leaf_names(model.abstract_state())
+    assert {"conv1/kernel", "layer4/2/bn3/bias", "layer2/0/downsample/0/kernel", "fc/bias"} <= set(
+        names
+    )
+    # torchvision's file counts the batches of every norm as well.
+    norms = len(state) // 2
+    assert (len(names) + len(state) + norms, norms) == (320, 53)
+    assert model.abstract()["layer1"]["0"]["downsample"]["0"]["kernel"].shape == (1, 1, 64, 256)
 
 
 def test_running_statistics_are_used_as_they_are():
@@ -90,7 +103,7 @@ def test_with_the_statistics_of_the_batch_every_layer_is_normalised_by_it():
     state = jax.jit(model.batch_state)(params, x)
     found = jax.jit(model.apply)(params, x, state=state)
     variables = {"params": params, "batch_stats": model.init_state()}
-    trained, _ = jax.jit(partial(model.module.apply, train=True, mutable=["batch_stats"]))(
+    trained, _ = jax.jit(partial(model.module.apply, estimate=True, mutable=["batch_stats"]))(
         variables, x
     )
     # n / (n - 1) is all that differs: 1.001 in the last layers, of 64 x 4 x 4 values
