@@ -3,8 +3,8 @@
 Reading never runs code from a file.
 """
 
-from landscape.checkpoints.fit import check_fit
+from landscape.checkpoints.fit import Fit, check_fit, compare
 from landscape.checkpoints.flat import save_npz
 from landscape.checkpoints.reading import Checkpoint, load, located
 
-__all__ = ["Checkpoint", "check_fit", "load", "located", "save_npz"]
+__all__ = ["Checkpoint", "Fit", "check_fit", "compare", "load", "located", "save_npz"]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import RequestError
-from landscape.npz import read_npz
 from landscape.parameters import named_leaves
+from landscape.whole_file import whole_file
 
 
 def save_npz(params: Any, path: str | os.PathLike) -> None:
@@ -20,23 +20,8 @@ def save_npz(params: Any, path: str | os.PathLike) -> None:
     path = Path(path)
     if path.suffix != ".npz":
         raise RequestError(f"path: {path} must end in .npz")
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        np.savez(file, **{name: np.asarray(leaf) for name, leaf in named_leaves(params).items()})
-    partial.replace(path)
-
-
-def load_npz(path: Path) -> dict:
-    """Nested dict of the floating arrays of an ``.npz``; float16 becomes float32.
-
-    Raises
-    ------
-    RequestError
-        If the file is damaged, holds pickled objects, or a name is also the beginning of another.
-    """
-    arrays = read_npz(path, f"checkpoint {path}")
-    halves = {name: a.astype(np.float32) for name, a in arrays.items() if a.dtype == np.float16}
-    return nested(arrays | halves, str(path))
+    with whole_file(path, "path") as partial:
+        np.savez(partial, **{name: np.asarray(leaf) for name, leaf in named_leaves(params).items()})
 
 
 def nested(leaves: Mapping[str, Any], what: str) -> dict:

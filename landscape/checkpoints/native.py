@@ -1,4 +1,4 @@
-"""The checkpoints of a run folder, ``RUN/checkpoints/<step>/{params,state}``; all use of Orbax.
+"""The checkpoints of a run folder, ``RUN/checkpoints/<step>/{params,state}``.
 
 Orbax's ``CheckpointManager`` interface is used because every version has it. A step is moved into
 place when it is complete, so a killed process leaves complete steps only. The optimizer's state is
@@ -6,48 +6,20 @@ an item of its own, which analyses do not read.
 """
 
 import json
-import logging
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
+from landscape.checkpoints.containers import orbax
+from landscape.checkpoints.containers.orbax import quiet
 from landscape.errors import RequestError
+from landscape.whole_file import whole_file
 
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Orbax from writing to standard error.
-
-    It tells its progress through absl's logger, at warning level too. And when one of several
-    reads fails, the others end in threads that find their event loop closed.
-    """
-    logger = logging.getLogger("absl")
-    level, hook = logger.level, sys.unraisablehook
-
-    def all_but_closed_loops(told):
-        if "Event loop is closed" not in str(told.exc_value):
-            hook(told)
-
-    logger.setLevel(logging.ERROR)
-    sys.unraisablehook = all_but_closed_loops
-    try:
-        yield
-    except Exception:
-        time.sleep(0.2)  # for those threads to end
-        raise
-    finally:
-        logger.setLevel(level)
-        sys.unraisablehook = hook
+BATCH_STATS = "batch_stats"
 
 
 class Writer:
@@ -65,7 +37,7 @@ class Writer:
         import orbax.checkpoint as ocp
 
         self._ocp, self._folder = ocp, folder
-        with _quiet():
+        with quiet():
             self._manager = ocp.CheckpointManager(
                 (folder / CHECKPOINTS).absolute(),
                 options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
@@ -75,14 +47,14 @@ class Writer:
         return self
 
     def __exit__(self, *_) -> None:
-        with _quiet():
+        with quiet():
             self._manager.close()
 
     def save(self, step: int, params: Any, state: Any) -> None:
         """Save a step; returns once the values are copied, the files follow in the background."""
         standard = self._ocp.args.StandardSave
         items = self._ocp.args.Composite(params=standard(params), state=standard(state))
-        with _quiet():
+        with quiet():
             self._manager.save(step, args=items, force=True)
 
     def restore(self, step: int, params: Any, state: Any) -> tuple[Any, Any]:
@@ -102,9 +74,46 @@ class Writer:
         """
         standard = self._ocp.args.StandardRestore
         items = self._ocp.args.Composite(params=standard(params), state=standard(state))
-        with _quiet(), _damage_told(self._folder, step):
+        with quiet(), _damage_told(self._folder, step):
             restored = self._manager.restore(step, args=items)
         return restored["params"], restored["state"]
+
+
+def is_run_folder(path: Path) -> bool:
+    """Whether a folder looks like a run's, complete or not."""
+    return (path / CHECKPOINTS).is_dir() or (path / CONFIG).is_file()
+
+
+def save_params(
+    folder: Path, step: int, params: Any, batch_stats: Any | None, config: dict[str, Any]
+) -> None:
+    """Make a run folder of parameters alone, from which nobody goes on training.
+
+    Raises
+    ------
+    RequestError
+        If the folder is a run's already, or cannot be written.
+    """
+    import orbax.checkpoint as ocp
+
+    if is_run_folder(folder):
+        raise RequestError(f"out: {folder} is a run folder already; name another folder")
+    standard = ocp.args.StandardSave
+    items = {"params": standard(params)}
+    if batch_stats is not None:
+        items[BATCH_STATS] = standard(batch_stats)
+    try:
+        with quiet(), ocp.CheckpointManager((folder / CHECKPOINTS).absolute()) as manager:
+            manager.save(step, args=ocp.args.Composite(**items), force=True)
+        write_config(folder, config)
+    except OSError as error:
+        raise RequestError(f"out: {folder} cannot be written ({error.strerror})") from error
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Write ``config.json`` in one go."""
+    with whole_file(folder / CONFIG) as path:
+        path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def steps(folder: Path) -> list[int]:
@@ -121,7 +130,7 @@ def existing_step(folder: Path, step: int | None = None) -> int:
     RequestError
         If the folder is no run folder, has no complete step, or not this one.
     """
-    if not (folder / CHECKPOINTS).is_dir() and not (folder / CONFIG).is_file():
+    if not is_run_folder(folder):
         raise RequestError(
             f"checkpoint: {folder} is not a run folder (it has no {CHECKPOINTS}/ and no {CONFIG})"
         )
@@ -145,19 +154,17 @@ def read_params(folder: Path, step: int) -> dict:
     RequestError
         If the files are damaged.
     """
-    import orbax.checkpoint as ocp
+    with _damage_told(folder, step):
+        return orbax.restored(folder / CHECKPOINTS / str(step) / "params")
 
-    path = (folder / CHECKPOINTS / str(step) / "params").absolute()
-    reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
-    with _quiet(), _damage_told(folder, step), reader:
-        described = reader.metadata(path)
-        described = getattr(described, "item_metadata", described)  # since Orbax 0.10
-        described = getattr(described, "tree", described)
-        if not jax.tree.leaves(described):  # how Orbax tells that the description is damaged
-            raise ValueError("it lists no parameters")
-        # As numpy arrays: independent of the devices the run was on.
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), described)
-        return reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+
+def read_batch_stats(folder: Path, step: int) -> dict | None:
+    """The running statistics of a complete step in the same way; None if it has none."""
+    item = folder / CHECKPOINTS / str(step) / BATCH_STATS
+    if not item.is_dir():
+        return None
+    with _damage_told(folder, step):
+        return orbax.restored(item)
 
 
 def read_config(folder: Path) -> dict | None:

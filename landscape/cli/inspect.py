@@ -30,25 +30,19 @@ def execute(options: Options) -> common.Outcome:
 
     found = checkpoints.load(options.checkpoint, finite=False)
     leaves = parameters.named_leaves(found.params)
-    components = {}
-    for name, members in parameters.blocks(found.params, "components").items():
-        values = [np.asarray(leaves[member], np.float64) for member in members]
-        components[name] = {
-            "arrays": len(values),
-            "parameters": sum(v.size for v in values),
-            "norm": float(np.sqrt(sum((v**2).sum() for v in values))),
-            "not_finite": int(sum((~np.isfinite(v)).sum() for v in values)),
-        }
-    config = found.config or {}
-    known = config.get("model") or _recognised(found)
     state = parameters.named_leaves(found.state or {})
+    components = {
+        name: _component([leaves[member] for member in members])
+        for name, members in parameters.blocks(found.params, "components").items()
+    }
+    config = found.config or {}
     data = {
         "format": _format(found),
-        "model": known and known["name"],
-        "fits": _fitting(found, known),
+        **_network(found),
         "step": found.step,
         "data": config.get("data", {}).get("reference"),
-        "preprocessing": found.preprocessing or config.get("preprocessing"),
+        "preprocessing": _preprocessing(found),
+        "activation": (found.request or {}).get("activation"),
         "parameters": parameters.size(found.params),
         "running_statistics": parameters.size(found.state) if found.state else None,
         "dtypes": sorted({str(np.asarray(leaf).dtype) for leaf in leaves.values()}),
@@ -60,9 +54,12 @@ def execute(options: Options) -> common.Outcome:
     }
 
     def show(console: Any) -> None:
-        plain = ("format", "model", "fits", "step", "data", "preprocessing", "parameters",
-                 "running_statistics", "dtypes", "norm", "not_finite")  # fmt: skip
-        rows = [[name.replace("_", " "), _text(data[name])] for name in plain]
+        hidden = ("components", "arrays")
+        rows = [
+            [name.replace("_", " "), _text(value)]
+            for name, value in data.items()
+            if name not in hidden and value not in (None, [], {})
+        ]
         console.print(common.grid(options.checkpoint, ("", "value"), rows))
         rows = [
             [name, str(c["arrays"]), f"{c['parameters']:,}", f"{c['norm']:.4g}",
@@ -75,48 +72,81 @@ def execute(options: Options) -> common.Outcome:
     return common.Outcome(data, show)
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return f"{value:,}" if isinstance(value, int) else str(value if value is not None else "-")
+def _component(leaves: list[Any]) -> dict[str, Any]:
+    import numpy as np
+
+    values = [np.asarray(leaf) for leaf in leaves]
+    squares = [np.sum(np.square(value, dtype=np.float64)) for value in values]
+    return {
+        "arrays": len(values),
+        "parameters": sum(value.size for value in values),
+        "norm": float(np.sqrt(sum(squares))),
+        "not_finite": sum(int((~np.isfinite(value)).sum()) for value in values),
+    }
 
 
 def _format(found: Any) -> str:
-    if found.layout is not None:
-        return "PyTorch"
-    return "run folder" if found.config else "npz"
+    if found.format == "run folder":
+        return found.format
+    return f"{found.format}, names of {found.naming}".replace("names of its own", "its own names")
 
 
-def _recognised(found: Any) -> dict[str, Any] | None:
-    """What the file's content says about the network."""
-    if found.model is None:
-        return None
-    _, classes = found.params["linear"]["kernel"].shape
-    return {"name": found.model, "classes": classes, "image_shape": None}
+def _network(found: Any) -> dict[str, Any]:
+    """The network, how far it is from a registered one, and whether the parameters are all there.
 
-
-def _fitting(found: Any, known: dict[str, Any] | None) -> str:
-    """The registered network whose names and shapes these are, or what is different."""
-    from landscape import checkpoints
+    ``model`` is None where the names are those of no network here.
+    """
+    from landscape.checkpoints import compare
     from landscape.models import registry
 
-    if known:
-        try:
-            model = registry.build(
-                known["name"], classes=known["classes"], image_shape=known["image_shape"]
-            )
-            checkpoints.check_fit(found.params, model.abstract())
-            if model.has_state:
-                checkpoints.check_fit(found.state or {}, model.abstract_state())
-        except RequestError as error:
-            return str(error)
-        return known["name"]
-    for name in registry.names():
-        try:
-            checkpoints.check_fit(found.params, registry.build(name).abstract())
-        except RequestError:
-            continue
-        return name
-    return "no registered network"
+    request = found.request
+    if request is None:
+        return {"model": None, "fits": False, "problem": "not a network of the registry"}
+    told = {"model": request["name"], "other_sizes": dict(request.get("shape", {}))}
+    told |= {key: request.get(key) for key in ("classes", "image_shape", "classifier")}
+    try:
+        model = registry.build(**request)
+    except RequestError as error:
+        return {**told, "fits": False, "problem": str(error)}
+    fits = [compare(found.params, model.abstract())]
+    if model.has_state:
+        fits.append(compare(found.state or {}, model.abstract_state()))
+    return {
+        **told,
+        "fits": all(fits) and not found.unknown,
+        "missing": [name for each in fits for name in each.missing],
+        "extra": [name for each in fits for name in each.extra] + list(found.unknown),
+        "other_shapes": {
+            name: [list(shape) for shape in shapes]
+            for each in fits
+            for name, shapes in each.reshaped.items()
+        },
+    }
+
+
+def _preprocessing(found: Any) -> dict[str, Any] | None:
+    from landscape.data.preprocessing import get_preprocessing
+
+    if found.preprocessing is None:
+        return None
+    return {"name": found.preprocessing, **get_preprocessing(found.preprocessing).described()}
+
+
+_SHOWN = 5
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return _few([f"{name} {_text(part)}" for name, part in value.items()])
+    if isinstance(value, (list, tuple)):
+        return _few([_text(part) for part in value])
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _few(parts: list[str]) -> str:
+    more = [f"and {len(parts) - _SHOWN} more"] if len(parts) > _SHOWN else []
+    return ", ".join(parts[:_SHOWN] + more)

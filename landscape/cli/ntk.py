@@ -51,11 +51,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
             f"{len(loaded.split)}; use --batches {len(loaded.split) // size}"
         )
     model = registry.build(
-        loaded.model.name,
-        classes=loaded.model.classes,
-        image_shape=tuple(loaded.model.image_shape),
-        activation=options.activation,
-        head_init=options.head,
+        **{**loaded.model.request, "activation": options.activation}, head_init=options.head
     )
     params = model.init(jax.random.key(options.seed))
     chosen = np.random.default_rng(options.seed).permutation(len(loaded.split))[:needed]

@@ -18,6 +18,8 @@ class Subject:
     """A run folder (its newest step), FOLDER@STEP, or a file; see `formats`."""
     model: str | None = None
     """Network of the checkpoint (default: what its run folder says); see `models`."""
+    preprocessing: str | None = None
+    """How pixels become inputs (default: what belongs to the checkpoint); see `formats`."""
     data: str | None = None
     """digits, a folder of class folders, an .npz, module:function (default: the run's data)."""
     split: Literal["train", "test"] = "train"
@@ -32,6 +34,10 @@ class Subject:
     """Coefficient of an L2 term that is added to the loss."""
     devices: int = 1
     """Number of devices over which the images are divided."""
+    dtype: Literal["bfloat16"] | None = None
+    """Compute the forward pass in bfloat16 (default: in the parameters' own precision)."""
+    remat: bool = False
+    """Compute the inner values of every block again for derivatives: less memory on GPU and TPU."""
     objective: str | None = None
     """FILE.py:FUNCTION returning a landscape.Objective, instead of all the above."""
 
@@ -80,6 +86,7 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
     """
     from landscape import checkpoints, data
     from landscape.checkpoints import native
+    from landscape.data.preprocessing import DEFAULT, get_preprocessing
     from landscape.models import registry
 
     found, params, config, step = None, None, {}, None
@@ -94,34 +101,35 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
                 raise RequestError(f"checkpoint: {folder} is no run folder; use --model and --data")
     elif checkpoint:
         raise RequestError("checkpoint: none given; use --checkpoint RUN_FOLDER (see `train`)")
-    known, source = config.get("model", {}), config.get("data", {})
-    name = options.model or known.get("name") or (found and found.model)
-    if name is None:
-        raise RequestError("model: the checkpoint does not say its network; use --model NAME")
+    source = config.get("data", {})
+    preprocessing = get_preprocessing(
+        options.preprocessing
+        or (found and found.preprocessing)
+        or config.get("preprocessing", DEFAULT)
+    )
+    wanted = _request(options, found.request if found else config.get("model"))
     reference = options.data or source.get("reference")
     if reference is None:
         raise RequestError("data: the checkpoint does not say its data; use --data")
-    own = reference == source.get("reference")
     images = data.load(
         reference,
-        **({k: source[k] for k in ("holdout", "seed", "image_size") if k in source} if own else {}),
+        **_as_recorded(reference, source, wanted.get("image_shape")),
+        geometry=preprocessing.geometry,
     )
-    same = name == known.get("name")
     model = registry.build(
-        name,
-        classes=known.get("classes", images.classes),
-        image_shape=tuple(known.get("image_shape", images.image_shape)),
-        activation=known.get("activation") if same else None,
+        **{"classes": images.classes, "image_shape": images.image_shape, **wanted},
+        remat=options.remat,
+        dtype=options.dtype,
     )
     if tuple(model.image_shape) != images.image_shape:
         raise RequestError(
-            f"data: images are {images.image_shape}, {name} of this checkpoint takes "
+            f"data: images are {images.image_shape}, {model.name} of this checkpoint takes "
             f"{tuple(model.image_shape)}; use other --data"
         )
     if images.classes > model.classes:
         raise RequestError(
-            f"data: labels go up to {images.classes - 1}, {name} has {model.classes} classes; "
-            "use the data it was trained for"
+            f"data: labels go up to {images.classes - 1}, {model.name} has {model.classes} "
+            "classes; use the data it was trained for"
         )
     if params is not None:
         checkpoints.check_fit(params, model.abstract(), f"checkpoint {options.checkpoint}")
@@ -139,7 +147,7 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
                 f"images: {options.images} asked for, the {options.split} split has {len(split)}"
             )
         split = split.thinned(options.images)
-    path, _ = checkpoints.located(options.checkpoint or name.replace("/", "-"))
+    path, _ = checkpoints.located(options.checkpoint or model.name.replace("/", "-"))
     return Loaded(
         model=model,
         params=params,
@@ -148,13 +156,12 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
         split=split,
         held_out=images.test if options.split == "train" else images.train,
         population=population,
-        preprocessing=(found and found.preprocessing)
-        or config.get("preprocessing", "minus_one_to_one"),
+        preprocessing=preprocessing.name,
         batch_size=_batch_size(options, split),
         folder=path if config else Path(),
         stem="" if config else f"{path.stem}-",
         record={
-            "model": name,
+            "model": model.name,
             "checkpoint_step": -1 if step is None else step,
             "data": {
                 "reference": reference,
@@ -164,6 +171,34 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
             },
         },
     )
+
+
+def _request(options: Subject, known: dict[str, Any] | None) -> dict[str, Any]:
+    """Arguments for building the network: the checkpoint's own, or those of another name."""
+    from landscape.models import registry
+
+    if options.model is None:
+        if known is None:
+            raise RequestError("model: the checkpoint does not say its network; use --model NAME")
+        return known
+    name = registry.find(options.model)
+    if known is None:
+        return {"name": name}
+    if name == known["name"]:
+        return known
+    # Another network, so that only what the data decides is kept.
+    kept = {key: known[key] for key in ("classes", "image_shape") if key in known}
+    return {"name": name, **kept}
+
+
+def _as_recorded(reference: str, source: dict[str, Any], image_shape: Any) -> dict[str, Any]:
+    """How the run prepared these data; for other folders, the size that the network takes."""
+    if reference == source.get("reference"):
+        return {k: source[k] for k in ("holdout", "seed", "image_size") if k in source}
+    if image_shape is None or not Path(reference).is_dir():
+        return {}
+    height, width, _ = image_shape
+    return {"image_size": height} if height == width else {}
 
 
 def _batch_size(options: Subject, split: Any) -> int:

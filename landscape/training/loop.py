@@ -146,7 +146,7 @@ def train(
         _refuse_other(folder, described["data"], stored["data"])
     first_process = jax.process_index() == 0
     if first_process and not stored:
-        _write_config(folder, described)
+        native.write_config(folder, described)
 
     init_key, run_key = (jax.random.fold_in(jax.random.key(config.seed), i) for i in range(2))
     where = SingleDeviceSharding(jax.local_devices()[0]) if mesh is None else replicated(mesh)
@@ -236,14 +236,7 @@ def _description(config: TrainConfig, data: Data, model: Any, steps: int) -> dic
     return {
         "schema": SCHEMA,
         "steps": steps,
-        "model": {
-            "name": model.name,
-            "classes": model.classes,
-            "image_shape": list(model.image_shape),
-            "activation": config.activation,
-            "dropout": config.dropout,
-            "stochastic_depth": config.stochastic_depth,
-        },
+        "model": dict(model.request),
         "data": {
             "reference": config.data,
             "holdout": config.holdout,
@@ -262,11 +255,3 @@ def _description(config: TrainConfig, data: Data, model: Any, steps: int) -> dic
             **{package: importlib.metadata.version(package) for package in packages},
         },
     }
-
-
-def _write_config(folder: Path, content: dict[str, Any]) -> None:
-    """Write ``config.json`` in one go."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{native.CONFIG}.partial"
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(folder / native.CONFIG)

@@ -90,12 +90,12 @@ def test_unfinished_checkpoint_is_not_a_step(tmp_path):
 def test_folder_that_is_no_run_or_has_no_step_is_refused(tmp_path):
     with pytest.raises(RequestError, match="there is no"):
         load(str(tmp_path / "nowhere"))
-    with pytest.raises(RequestError, match="is not a run folder"):
+    with pytest.raises(RequestError, match="is no checkpoint; read are"):
         load(str(tmp_path))
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(RequestError, match="has no complete checkpoint yet"):
         load(str(tmp_path))
-    with pytest.raises(RequestError, match="is no run folder"):
+    with pytest.raises(RequestError, match="is no checkpoint"):
         load(str(tmp_path / "config.json"))
 
 

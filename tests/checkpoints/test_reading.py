@@ -23,11 +23,13 @@ def test_npz_comes_back_as_it_was(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["p.npz"]
 
 
-def test_half_precision_is_widened_and_double_kept(tmp_path):
+@pytest.mark.parametrize("double", [False, True])
+def test_half_precision_is_widened_and_double_kept_where_jax_computes_in_it(tmp_path, double):
     np.savez(tmp_path / "p.npz", **{"a/kernel": np.ones(2, np.float16), "b": np.ones(2)})
-    params = load(str(tmp_path / "p.npz")).params
+    with jax.enable_x64(double):
+        params = load(str(tmp_path / "p.npz")).params
     assert params["a"]["kernel"].dtype == np.float32
-    assert params["b"].dtype == np.float64
+    assert params["b"].dtype == (np.float64 if double else np.float32)
 
 
 def test_non_finite_weights_are_counted_and_named(tmp_path):
@@ -43,8 +45,8 @@ def test_non_finite_weights_are_counted_and_named(tmp_path):
         ({"a": np.ones(2), "a/b": np.ones(2)}, "'a/b' clashes"),
         ({"a/b": np.ones(2), "a": np.ones(2)}, "'a' clashes"),
         ({"a": np.ones(2, int)}, "not a floating array"),
-        ({"a": np.array([None])}, "not a complete .npz of plain arrays"),
-        ({}, "no leaves"),
+        ({"a": np.array([None])}, "holds object, no numbers"),
+        ({}, "is no checkpoint"),
     ],
 )
 def test_arrays_that_are_no_parameters_are_refused(tmp_path, arrays, message):
@@ -56,7 +58,7 @@ def test_arrays_that_are_no_parameters_are_refused(tmp_path, arrays, message):
 def test_truncated_npz_is_refused(tmp_path):
     save_npz(PARAMS, tmp_path / "p.npz")
     (tmp_path / "p.npz").write_bytes((tmp_path / "p.npz").read_bytes()[:-30])
-    with pytest.raises(RequestError, match="not a complete"):
+    with pytest.raises(RequestError, match="cannot be read"):
         load(str(tmp_path / "p.npz"))
 
 

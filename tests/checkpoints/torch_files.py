@@ -14,7 +14,16 @@ import pytest
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 FORMATS = ("legacy", "zip")
-KINDS = {"f": "Float", "d": "Double", "e": "Half", "H": "BFloat16", "l": "Long", "?": "Bool"}
+KINDS = {
+    "f": "Float",
+    "d": "Double",
+    "e": "Half",
+    "E": "BFloat16",  # the character of ml_dtypes.bfloat16
+    "F": "ComplexFloat",
+    "l": "Long",
+    "B": "Byte",
+    "?": "Bool",
+}
 
 
 class Storage:
@@ -50,12 +59,12 @@ def state_dict(arrays):
     return tensors
 
 
-def write(path, content, form="legacy", *, body=None, little_endian=True, zipped=0):
+def write(path, content, form="legacy", *, body=None, little_endian=True, zipped=0, protocol=2):
     """Write ``content`` (or the pickle ``body`` in its place) in one of the two formats.
 
     ``zipped`` is a compression of the zipfile module; 0 is none.
     """
-    made, storages = _pickled(content, legacy=form == "legacy")
+    made, storages = _pickled(content, protocol, legacy=form == "legacy")
     body = made if body is None else body
     if form == "zip":
         with zipfile.ZipFile(path, "w", zipped) as archive:
@@ -74,7 +83,7 @@ def write(path, content, form="legacy", *, body=None, little_endian=True, zipped
     return path
 
 
-def _pickled(content, *, legacy):
+def _pickled(content, protocol, *, legacy):
     storages = {}
 
     class Pickler(pickle.Pickler):
@@ -87,7 +96,7 @@ def _pickled(content, *, legacy):
 
     file = io.BytesIO()
     with _names_of_torch():
-        Pickler(file, protocol=2).dump(content)
+        Pickler(file, protocol=protocol).dump(content)
     return file.getvalue(), [storages[key] for key in sorted(storages)]
 
 

@@ -33,6 +33,12 @@ def build(name, *, classes, image_shape, dropout=None, **_):
         family="tiny",
         classes=classes,
         image_shape=tuple(image_shape),
+        request={
+            "name": name,
+            "classes": classes,
+            "image_shape": list(image_shape),
+            "dropout": dropout,
+        },
         init=init,
         abstract=lambda: jax.eval_shape(init, jax.random.key(0)),
         apply=apply,

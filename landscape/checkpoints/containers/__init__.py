@@ -1,0 +1,46 @@
+"""Files of arrays, one kind per module: what they hold is described first and read when asked."""
+
+from pathlib import Path
+from types import ModuleType
+
+from landscape.checkpoints.containers import (
+    keras,
+    msgpack,
+    npz,
+    orbax,
+    safetensors,
+    torch_pickle,
+)
+from landscape.checkpoints.containers.container import Container
+from landscape.errors import RequestError
+
+# Msgpack comes last: it has no magic number.
+_KINDS = (torch_pickle, npz, safetensors, keras, msgpack)
+_READ = "NumPy .npz, safetensors, PyTorch, Flax msgpack and Orbax folders"
+
+
+def opened(path: Path) -> Container:
+    """A file or folder of arrays, of the kind that its content tells; no values are read.
+
+    Raises
+    ------
+    RequestError
+        If it is missing, damaged, or of a kind that is not read.
+    """
+    try:
+        if not path.exists():
+            raise RequestError(f"checkpoint: there is no {path}")
+        kind = next((kind for kind in _kinds(path) if kind.recognises(path)), None)
+        what = "is no checkpoint" if path.is_dir() or path.stat().st_size else "is empty"
+    except OSError as error:
+        raise RequestError(f"checkpoint: {path} cannot be read ({error.strerror})") from error
+    if kind is None:
+        raise RequestError(f"checkpoint: {path} {what}; read are {_READ}")
+    if kind is keras:
+        raise keras.refusal(path)
+    return kind.opened(path)
+
+
+def _kinds(path: Path) -> tuple[ModuleType, ...]:
+    """Those to ask; none for devices and pipes."""
+    return (orbax,) if path.is_dir() else _KINDS if path.is_file() else ()
