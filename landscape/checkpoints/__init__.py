@@ -6,5 +6,6 @@ Reading never runs code from a file.
 from landscape.checkpoints.fit import Fit, check_fit, compare
 from landscape.checkpoints.flat import save_npz
 from landscape.checkpoints.reading import Checkpoint, load, located
+from landscape.checkpoints.writing import write
 
-__all__ = ["Checkpoint", "Fit", "check_fit", "compare", "load", "located", "save_npz"]
+__all__ = ["Checkpoint", "Fit", "check_fit", "compare", "load", "located", "save_npz", "write"]

@@ -17,11 +17,15 @@ def save_npz(params: Any, path: str | os.PathLike) -> None:
 
     Readable by ``numpy.load`` and by `landscape.checkpoints.load`.
     """
-    path = Path(path)
+    save_arrays(Path(path), named_leaves(params))
+
+
+def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write named arrays in the same way."""
     if path.suffix != ".npz":
         raise RequestError(f"path: {path} must end in .npz")
     with whole_file(path, "path") as partial:
-        np.savez(partial, **{name: np.asarray(leaf) for name, leaf in named_leaves(params).items()})
+        np.savez(partial, **{name: np.asarray(array) for name, array in arrays.items()})
 
 
 def nested(leaves: Mapping[str, Any], what: str) -> dict:

@@ -10,6 +10,7 @@ from landscape.models.registry import SMALL_IMAGE, pixels_of_a_token
 from landscape.models.table import ENTRIES, Entry
 
 Shapes = Mapping[str, tuple[int, ...]]
+_USUAL_SIZE = 224
 _OPTIONS = ("classifier", "position_embedding", "representation")
 
 
@@ -25,12 +26,14 @@ class Recognised:
         Its sizes that are different: ``{"depth": 6}``; empty if it is registered.
     options
         The other arguments with which `landscape.models.registry.build` makes this network.
-        ``image_shape`` is missing where parameters do not depend on it.
+    any_size
+        Whether it takes images of any size, so that ``options["image_shape"]`` is the usual one.
     """
 
     name: str
     differences: dict[str, Any]
     options: dict[str, Any] = field(repr=False)
+    any_size: bool = False
 
     @property
     def request(self) -> dict[str, Any]:
@@ -59,8 +62,9 @@ def recognised(shapes: Shapes) -> Recognised | None:
             return None
     except (KeyError, IndexError, ValueError, ZeroDivisionError):
         return None  # a part is missing, or has another rank
-    family, sizes, options = found
-    return _nearest(family, sizes, {k: v for k, v in options.items() if v is not None})
+    family, sizes, options, any_size = found
+    known = {name: value for name, value in options.items() if value is not None}
+    return _nearest(family, sizes, known, any_size)
 
 
 def _vit(shapes: Shapes):
@@ -87,9 +91,11 @@ def _vit(shapes: Shapes):
         sizes["convolutions"] = _with_strides(outputs)
     token = "cls" in shapes
     positions = shapes.get("Transformer/posembed_input/pos_embedding")
-    image_shape = None
-    if positions is not None:
-        image_shape = _square(_ranked(positions, 3)[1] - token, pixels_of_a_token(sizes), channels)
+    pixels = pixels_of_a_token(sizes)
+    if positions is None:
+        image_shape = _usual_image(pixels, channels)
+    else:
+        image_shape = _square(_ranked(positions, 3)[1] - token, pixels, channels)
     masked = "mask" in shapes
     return "vit", sizes, {
         "classes": _classes(shapes),
@@ -98,7 +104,7 @@ def _vit(shapes: Shapes):
         "position_embedding": "sincos2d" if positions is None else "learned",
         "representation": shapes["pre_logits/kernel"][1] if "pre_logits/kernel" in shapes else 0,
         "head": "masked_patches" if masked else None,
-    }  # fmt: skip
+    }, positions is None  # fmt: skip
 
 
 def _mixer(shapes: Shapes):
@@ -114,14 +120,15 @@ def _mixer(shapes: Shapes):
     return "mixer", sizes, {
         "classes": _classes(shapes),
         "image_shape": _square(tokens, patch, channels),
-    }  # fmt: skip
+    }, False  # fmt: skip
 
 
 def _resnet(shapes: Shapes):
     size, _, channels, width = _ranked(shapes["conv_root/kernel"], 4)
     sizes = {"units": _units(shapes), "width": width}
-    small = (SMALL_IMAGE // 2, SMALL_IMAGE // 2, channels) if size == 3 else None
-    return "resnet", sizes, {"classes": _classes(shapes), "image_shape": small}
+    small = SMALL_IMAGE // 2  # of the usual sizes, one that has this stem
+    image_shape = (small, small, channels) if size == 3 else _usual_image(1, channels)
+    return "resnet", sizes, {"classes": _classes(shapes), "image_shape": image_shape}, True
 
 
 def _batchnorm_resnet(shapes: Shapes):
@@ -142,8 +149,8 @@ def _batchnorm_resnet(shapes: Shapes):
     }
     return "batchnorm_resnet", sizes, {
         "classes": _classes(shapes, "linear/kernel" if cifar else "fc/kernel"),
-        "image_shape": (32, 32, channels) if cifar else None,
-    }  # fmt: skip
+        "image_shape": (32, 32, channels) if cifar else _usual_image(1, channels),
+    }, True  # fmt: skip
 
 
 def _classes(shapes: Shapes, head: str = "head/kernel") -> int | None:
@@ -187,10 +194,18 @@ def _square(tokens: int, pixels: int, channels: int) -> tuple[int, int, int] | N
     return (side * pixels, side * pixels, channels) if side and side**2 == tokens else None
 
 
-def _nearest(family: str, sizes: dict[str, Any], options: dict[str, Any]) -> Recognised:
+def _usual_image(pixels: int, channels: int) -> tuple[int, int, int]:
+    """ImageNet's 224, or the multiple of a token's pixels next below it."""
+    side = max(_USUAL_SIZE // pixels, 1) * pixels
+    return side, side, channels
+
+
+def _nearest(
+    family: str, sizes: dict[str, Any], options: dict[str, Any], any_size: bool
+) -> Recognised:
     """The entry with the fewest and smallest differences; the table's order decides ties."""
 
-    def distance(entry: Entry) -> tuple[int, int, float, int, bool]:
+    def distance(entry: Entry) -> tuple[int, float, int, bool]:
         unlike = [name for name in sizes | dict(entry.shape) if _differs(name, sizes, entry)]
         alien = sum(name not in sizes or name not in entry.shape for name in unlike)
         far = sum(
@@ -201,13 +216,20 @@ def _nearest(family: str, sizes: dict[str, Any], options: dict[str, Any]) -> Rec
         kind = sum(type(entry.shape.get(name)) is not int for name in unlike)
         other = sum(options.get(name) != entry.options.get(name, _usual(name)) for name in _OPTIONS)
         classes = options.get("classes") != entry.classes
-        return alien, kind, far, other, classes
+        return alien + kind + other_stem(entry), far, other, classes
+
+    def other_stem(entry: Entry) -> bool:
+        """Shapes do not tell a ResNet's groups: those of small networks are not for large ones."""
+        if family != "resnet":
+            return False
+        small = {max(shape) <= SMALL_IMAGE for shape in (options["image_shape"], entry.image_shape)}
+        return len(small) == 2
 
     candidates = {name: entry for name, entry in ENTRIES.items() if entry.family == family}
     name = min(candidates, key=lambda name: distance(candidates[name]))
     entry = candidates[name]
     differences = {size: value for size, value in sizes.items() if _differs(size, sizes, entry)}
-    return Recognised(name, differences, options)
+    return Recognised(name, differences, options, any_size)
 
 
 def _differs(name: str, sizes: dict[str, Any], entry: Entry) -> bool:

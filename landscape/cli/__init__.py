@@ -19,6 +19,7 @@ COMMANDS = {
     "neurons": "fraction of active neurons, layer by layer",
     "report": "tables and figures of finished runs as one HTML page",
     "inspect": "what a checkpoint holds",
+    "convert": "write a checkpoint in another format",
     "models": "the networks that can be built by name",
     "formats": "the checkpoint and data formats that can be read",
 }

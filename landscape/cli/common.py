@@ -120,20 +120,28 @@ def _readable(options: type) -> type:
     """The options with plain placeholders: ``--out TEXT``, no ``{None}`` and no default of None."""
     hints, fields = typing.get_type_hints(options, include_extras=True), []
     for field in dataclasses.fields(options):
-        kinds = typing.get_args(hints[field.name])
+        hint = hints[field.name]
+        marked = typing.get_origin(hint) is Annotated
+        kinds = typing.get_args(typing.get_args(hint)[0] if marked else hint)
         optional, unset = type(None) in kinds, field.default in (None, False, ())
         if optional or unset:
-            names = [kind.__name__.upper() for kind in kinds if kind not in (type(None), ...)]
+            names = [_placeholder(kind) for kind in kinds if kind not in (type(None), ...)]
             names += ["None"] if optional and not unset else []
             shown = tyro.conf.arg(
                 metavar="|".join(names).replace("STR", "TEXT") or None,
                 help_behavior_hint="" if unset else None,
             )
             default = dataclasses.field(default=field.default)
-            fields.append((field.name, Annotated[hints[field.name], shown], default))
+            fields.append((field.name, Annotated[hint, shown], default))
     return dataclasses.make_dataclass(
         options.__name__, fields, bases=(options,), frozen=True, kw_only=True
     )
+
+
+def _placeholder(kind: Any) -> str:
+    if typing.get_origin(kind) is typing.Literal:
+        return "|".join(map(str, typing.get_args(kind)))
+    return kind.__name__.upper()
 
 
 def _from_toml(options: type, path: str) -> dict[str, Any]:
@@ -220,13 +228,19 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
-    """A rich table; the first column to the left, the others to the right."""
+def grid(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    text: Sequence[int] = (0,),
+) -> Any:
+    """A rich table; the columns of text to the left, the others to the right."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", title_style="bold")
     for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position == 0 else "right")
+        table.add_column(column, justify="left" if position in text else "right")
     for row in rows:
         table.add_row(*row)
     return table

@@ -6,10 +6,18 @@ from typing import Any
 from landscape.cli import common
 
 CHECKPOINTS = {
-    "run folder": "a folder made by `train`; its newest complete step",
-    "FOLDER@STEP": "a chosen step of a run folder",
-    "FILE.npz": "arrays named by their path, a/b/kernel; needs --model and --data",
-    "PyTorch file": "state dict of a CIFAR ResNet (akamaster/pytorch_resnet_cifar10); needs --data",
+    "run folder": "a folder made by `train` or `convert`; its newest complete step",
+    "FOLDER@STEP": "a chosen step of a run folder, or of an Orbax CheckpointManager",
+    ".npz": "big_vision; google-research/vision_transformer (ViT, Mixer, hybrid; SAM, AugReg)",
+    ".safetensors": "state dicts of timm (ViT, DeiT, Mixer, hybrid, ResNet) and torchvision",
+    "PyTorch file": "the same, and pytorch_resnet_cifar10's, zip or older; no code in it is run",
+    "Flax msgpack": "flax.serialization, train states too; vision_transformer's, Scenic's names",
+    "Orbax folder": "of either interface, with the same names",
+}
+WRITTEN = {
+    "FILE.npz": "names of google-research/vision_transformer",
+    "FILE.safetensors": "names of timm; of torchvision for ResNets with BatchNorm",
+    "FOLDER": "a run folder, from which every command here goes on",
 }
 DATA = {
     "digits": "1,797 scanned digits, 8x8, from scikit-learn; one fifth of each class for testing",
@@ -25,13 +33,36 @@ class Options(common.Common):
 
 
 def execute(options: Options) -> common.Outcome:
-    """List the formats."""
+    """List the formats, and how pixels can become inputs."""
+    from landscape.data.preprocessing import PREPROCESSING
+
+    prepared = {
+        name: {**each.described(), "source": each.source} for name, each in PREPROCESSING.items()
+    }
 
     def show(console: Any) -> None:
-        for title, formats in (("--checkpoint", CHECKPOINTS), ("--data", DATA)):
+        told = {
+            "--checkpoint (told by its content)": CHECKPOINTS,
+            "written by `convert`": WRITTEN,
+            "--data": DATA,
+            "--preprocessing": {name: _sentence(each) for name, each in prepared.items()},
+        }
+        for title, formats in told.items():
             rows = [[name, text] for name, text in formats.items()]
-            table = common.grid(title, ("reference", "what it is"), rows)
-            table.columns[1].justify = "left"
-            console.print(table)
+            console.print(common.grid(title, ("reference", "what it is"), rows, text=(0, 1)))
 
-    return common.Outcome({"checkpoints": CHECKPOINTS, "data": DATA}, show)
+    return common.Outcome(
+        {
+            "checkpoints": CHECKPOINTS,
+            "written": WRITTEN,
+            "data": DATA,
+            "preprocessing": prepared,
+        },
+        show,
+    )
+
+
+def _sentence(each: dict[str, Any]) -> str:
+    resize = each["resize"].replace("_", " ")
+    interpolation = each["interpolation"].replace("_", " ")
+    return f"{each['values']}; {resize}, crop {each['crop']:g}, {interpolation}. {each['source']}"

@@ -11,8 +11,8 @@ from landscape.errors import RequestError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Request:
-    checkpoint: Annotated[str, tyro.conf.Positional] = dataclasses.field(
-        metadata={"positional": True}
+    checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")] = (
+        dataclasses.field(metadata={"positional": True})
     )
     """A run folder, FOLDER@STEP or a file."""
 
@@ -60,7 +60,7 @@ def execute(options: Options) -> common.Outcome:
             for name, value in data.items()
             if name not in hidden and value not in (None, [], {})
         ]
-        console.print(common.grid(options.checkpoint, ("", "value"), rows))
+        console.print(common.grid(options.checkpoint, ("", "value"), rows, text=(0, 1)))
         rows = [
             [name, str(c["arrays"]), f"{c['parameters']:,}", f"{c['norm']:.4g}",
              str(c["not_finite"])]

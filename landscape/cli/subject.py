@@ -111,6 +111,8 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
     reference = options.data or source.get("reference")
     if reference is None:
         raise RequestError("data: the checkpoint does not say its data; use --data")
+    if found and found.network and found.network.any_size and not Path(reference).is_dir():
+        wanted.pop("image_shape", None)
     images = data.load(
         reference,
         **_as_recorded(reference, source, wanted.get("image_shape")),
@@ -180,12 +182,12 @@ def _request(options: Subject, known: dict[str, Any] | None) -> dict[str, Any]:
     if options.model is None:
         if known is None:
             raise RequestError("model: the checkpoint does not say its network; use --model NAME")
-        return known
+        return dict(known)
     name = registry.find(options.model)
     if known is None:
         return {"name": name}
     if name == known["name"]:
-        return known
+        return dict(known)
     # Another network, so that only what the data decides is kept.
     kept = {key: known[key] for key in ("classes", "image_shape") if key in known}
     return {"name": name, **kept}
@@ -193,12 +195,11 @@ def _request(options: Subject, known: dict[str, Any] | None) -> dict[str, Any]:
 
 def _as_recorded(reference: str, source: dict[str, Any], image_shape: Any) -> dict[str, Any]:
     """How the run prepared these data; for other folders, the size that the network takes."""
+    from landscape import data
+
     if reference == source.get("reference"):
         return {k: source[k] for k in ("holdout", "seed", "image_size") if k in source}
-    if image_shape is None or not Path(reference).is_dir():
-        return {}
-    height, width, _ = image_shape
-    return {"image_size": height} if height == width else {}
+    return {"image_size": data.size_for(reference, image_shape)}
 
 
 def _batch_size(options: Subject, split: Any) -> int:

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,18 @@ def load(
     if holdout is None and reference == "digits":
         holdout = DIGITS_HOLDOUT
     return data if holdout is None else with_holdout(data, holdout, seed)
+
+
+def size_for(reference: str, image_shape: Sequence[int] | None) -> int | None:
+    """``image_size`` with which data fit a network that takes (height, width, channels).
+
+    None where they are not resized: for everything but folders, and for networks that take no
+    squares.
+    """
+    if image_shape is None or not Path(reference).is_dir():
+        return None
+    height, width, _ = image_shape
+    return height if height == width else None
 
 
 def _read(reference: str, image_size: int | None, geometry: "Geometry | None") -> Data:

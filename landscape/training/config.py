@@ -14,16 +14,18 @@ class TrainConfig:
     same weights, bit for bit, on the same devices.
     """
 
-    model: str = "ViT-Mini/2"
-    """Name of the network; `models` lists them."""
+    model: str | None = None
+    """Name of the network; `models` lists them (default: that of start_from, or ViT-Mini/2)."""
+    start_from: str | None = None
+    """Checkpoint to fine-tune: other classes get a head of zeros, positions are resized."""
     data: str = "digits"
     """Data: digits, a folder of class folders, FILE.npz or module:function."""
     holdout: float | None = None
     """Part of every class held out as test split (default: the data's own test split)."""
     image_size: int | None = None
     """Resize the images of a folder to squares of this many pixels."""
-    preprocessing: str = "minus_one_to_one"
-    """How pixels become inputs: minus_one_to_one, zero_to_one or imagenet."""
+    preprocessing: str | None = None
+    """How pixels become inputs; see `formats` (default: start_from's, or minus_one_to_one)."""
     activation: str | None = None
     """Activation function of the network (default: the model's own)."""
     dropout: float | None = None

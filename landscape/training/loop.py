@@ -18,14 +18,17 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, SingleDeviceSharding
 
-from landscape.checkpoints import native
+from landscape.checkpoints import Checkpoint, native
+from landscape.checkpoints import load as load_checkpoint
+from landscape.checkpoints.fine_tuning import adapted
 from landscape.data import Data, load
 from landscape.data.loader import TrainingOrder
-from landscape.data.preprocessing import preprocess
+from landscape.data.preprocessing import DEFAULT, get_preprocessing, preprocess
+from landscape.data.sources import size_for
 from landscape.devices import place, replicated
 from landscape.errors import RequestError
 from landscape.models import registry
-from landscape.parameters import norm
+from landscape.parameters import content_hash, norm
 from landscape.progress import MakeBar, bar, no_bar
 from landscape.training import optimizers
 from landscape.training.config import TrainConfig, as_dict, differences
@@ -35,6 +38,7 @@ from landscape.training.metrics import MetricLog, read
 from landscape.training.sam import divide, sam_gradient
 
 SCHEMA = 1
+DEFAULT_MODEL = "ViT-Mini/2"
 EVALUATED = 10_000  # training examples (evenly spaced) on which the training accuracy is measured
 
 
@@ -103,18 +107,20 @@ def train(
             return TrainResult(folder, start, last, start)
 
     # ---- Data and model ----------------------------------------------------------------------
-    data = load(config.data, holdout=config.holdout, seed=config.seed, image_size=config.image_size)
-    order = TrainingOrder(len(data.train), config.batch_size, config.seed)
-    model = registry.build(
-        config.model,
-        classes=data.classes,
-        image_shape=data.image_shape,
-        activation=config.activation,
-        dropout=config.dropout,
-        stochastic_depth=config.stochastic_depth,
+    begun = None if config.start_from is None else load_checkpoint(config.start_from)
+    preprocessing = config.preprocessing or (begun and begun.preprocessing) or DEFAULT
+    data = load(
+        config.data,
+        holdout=config.holdout,
+        seed=config.seed,
+        image_size=config.image_size or _own_size(config, begun),
+        geometry=get_preprocessing(preprocessing).geometry,
     )
+    order = TrainingOrder(len(data.train), config.batch_size, config.seed)
+    model = registry.build(**_network(config, begun, data))
+    initial = begun and adapted(begun.params, model)
     steps = config.steps(len(data.train))
-    inputs, loss = preprocess(config.preprocessing), get_loss(config.loss)
+    inputs, loss = preprocess(preprocessing), get_loss(config.loss)
 
     def losses(params, batch, key):
         return loss(model.apply(params, inputs(batch["images"]), key=key), batch["labels"])
@@ -142,6 +148,7 @@ def train(
 
     # ---- Initial or restored weights ---------------------------------------------------------
     described = {"command": command, **_description(config, data, model, steps)}
+    described |= {"preprocessing": preprocessing, "started_from": _origin(begun)}
     if stored:
         _refuse_other(folder, described["data"], stored["data"])
     first_process = jax.process_index() == 0
@@ -154,7 +161,7 @@ def train(
     measure = partial(
         evaluate,
         model.apply,
-        preprocessing=config.preprocessing,
+        preprocessing=preprocessing,
         batch_size=config.batch_size,
         loss=config.loss,
         mesh=mesh,
@@ -174,7 +181,7 @@ def train(
             )
             params, state = checkpoints.restore(start, *abstract)
         else:
-            params = place(jax.device_get(model.init(init_key)), where)
+            params = place(initial or jax.device_get(model.init(init_key)), where)
             state = jax.jit(optimizer.init, out_shardings=where)(params)
 
         # ---- Steps -----------------------------------------------------------------------------
@@ -229,6 +236,37 @@ def _refuse_other(folder: Path, asked: dict[str, Any], found: dict[str, Any]) ->
         )
 
 
+def _network(config: TrainConfig, begun: Checkpoint | None, data: Data) -> dict[str, Any]:
+    """Arguments of the registry: the checkpoint's network, or the one that was asked for."""
+    known = {} if begun is None else begun.request
+    if known is None:
+        raise RequestError(f"start_from: {config.start_from} is of no network of the registry")
+    name = config.model or known.get("name", DEFAULT_MODEL)
+    if known and registry.find(name) != known["name"]:
+        raise RequestError(
+            f"start_from: {config.start_from} is a {known['name']}, not a {name}; leave out model"
+        )
+    chosen = {
+        key: value
+        for key in ("activation", "dropout", "stochastic_depth")
+        if (value := getattr(config, key)) is not None
+    }
+    sizes = {"classes": data.classes, "image_shape": data.image_shape}
+    return {**known, "name": name, **sizes, **chosen}
+
+
+def _own_size(config: TrainConfig, begun: Checkpoint | None) -> int | None:
+    """The size of the checkpoint's images, which those of a folder get."""
+    known = {} if begun is None else begun.request or {}
+    return size_for(config.data, known.get("image_shape"))
+
+
+def _origin(begun: Checkpoint | None) -> dict[str, Any] | None:
+    if begun is None:
+        return None
+    return {"reference": begun.reference, "parameters_hash": content_hash(begun.params)}
+
+
 def _description(config: TrainConfig, data: Data, model: Any, steps: int) -> dict[str, Any]:
     """The content of ``config.json``."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -248,7 +286,6 @@ def _description(config: TrainConfig, data: Data, model: Any, steps: int) -> dic
             "test_examples": None if test is None else len(test),
             "test_hash": None if test is None else test.hash,
         },
-        "preprocessing": config.preprocessing,
         "training": as_dict(config),
         "versions": {
             "python": platform.python_version(),

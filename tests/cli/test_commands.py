@@ -160,12 +160,17 @@ def test_a_plain_npz_is_analysed_like_a_run(run, call, tmp_path):
 
 
 def test_models_and_formats_are_listed(call):
-    _, found, _ = call("models")
+    _, found, _ = call("models", "vit-b/", "mini")
     listed = {m["name"]: m for m in found["models"]}
     assert listed["ViT-B/16"]["parameters"] == 86_567_656
+    assert (listed["ViT-B/16"]["tokens"], listed["ResNet-Mini"]["tokens"]) == (197, None)
     assert {"ViT-Mini/2", "Mixer-Mini/2", "ResNet-Mini"} <= set(listed)
+    assert "ViT-S/16" not in listed
+    status, _, err = call("models", "no-such-part")
+    assert status == 2
+    assert "no network has no-such-part in its name" in err
     _, found, _ = call("formats")
-    assert {"checkpoints", "data"} == set(found)
+    assert set(found) == {"checkpoints", "written", "data", "preprocessing"}
 
 
 def test_tables_are_for_people(run, capsys):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from landscape.checkpoints.containers.container import Described
+from landscape.checkpoints.containers.container import MOST_ARRAYS, Described
 from landscape.checkpoints.namings import vision_transformer
 from landscape.checkpoints.namings.layouts import SAME, Layout
 from landscape.checkpoints.namings.naming import PARAMS, Reading, Tensor
@@ -25,7 +25,15 @@ _ADD_PLACE = Layout(
     lambda array, heads: (np.pad(array, ((0, 0), (1, 0), (0, 0))),), lambda leaf: leaf[:, 1:]
 )
 _DROP_PLACE = Layout(lambda array, heads: (array[:, 1:],), _ADD_PLACE.read)
-_UNSTACK = Layout(lambda array, heads: tuple(array), lambda *leaves: np.stack(leaves))
+
+
+def _unstacked(array: np.ndarray, heads: int) -> tuple[np.ndarray, ...]:
+    if array.ndim == 0 or len(array) > MOST_ARRAYS:
+        raise ValueError("no stack of blocks")
+    return tuple(array)
+
+
+_UNSTACK = Layout(_unstacked, lambda *leaves: np.stack(leaves))
 
 
 def read(arrays: Mapping[str, Described]) -> Reading | None:
@@ -42,7 +50,7 @@ def read(arrays: Mapping[str, Described]) -> Reading | None:
     )
     if not (plain or stacked or inlined):
         return None
-    special = []
+    special, room = [], MOST_ARRAYS
     for name, short in names.items():
         if short in _POSITIONS:
             layout = _positions(arrays[name].shape, "cls" in short_names)
@@ -50,8 +58,10 @@ def read(arrays: Mapping[str, Described]) -> Reading | None:
             special.append(Tensor(name, (PARAMS + leaf,), layout))
         elif short.startswith(_STACKED):
             rest = short.removeprefix(_STACKED)
-            depth = arrays[name].shape[:1] or (0,)
-            leaves = (f"{PARAMS}Transformer/encoderblock_{i}/{rest}" for i in range(depth[0]))
+            depth = sum(arrays[name].shape[:1])  # 0 of a scalar
+            room -= depth
+            blocks = range(depth if room >= 0 else 0)  # without leaves it is refused
+            leaves = (f"{PARAMS}Transformer/encoderblock_{i}/{rest}" for i in blocks)
             special.append(Tensor(name, tuple(leaves), _UNSTACK))
         elif inlined and short.startswith(_INLINED):
             special.append(Tensor(name, (f"{PARAMS}MAPHead_0/{short}",), SAME))

@@ -76,9 +76,9 @@ _VIT = [
     *norm("attn_pool.norm", "MAPHead_0/LayerNorm_0"),
     *dense("attn_pool.mlp.fc1", "MAPHead_0/MlpBlock_0/Dense_0"),
     *dense("attn_pool.mlp.fc2", "MAPHead_0/MlpBlock_0/Dense_1"),
-    *dense("pre_logits.fc", "pre_logits"),  # before timm 0.6
     *_HEAD,
 ]
+_REPRESENTATION = dense("pre_logits.fc", "pre_logits")  # before timm 0.6
 _HYBRID = [*_VIT, *_resnet(_BACKBONE, f"{_BACKBONE}stem.")]
 _HYBRID_OF_ROOT = [*_VIT, *_resnet(_BACKBONE, _BACKBONE)]
 _MIXER = [
@@ -104,9 +104,9 @@ def recognised(arrays: Mapping[str, Described]) -> list[Row] | None:
     if "blocks.0.mlp_tokens.fc1.weight" in arrays:
         return _MIXER
     if "blocks.0.attn.qkv.weight" in arrays:
-        if f"{_BACKBONE}conv.weight" in arrays:
-            return _HYBRID_OF_ROOT
-        return _HYBRID if f"{_BACKBONE}stem.conv.weight" in arrays else _VIT
+        root_alone = f"{_BACKBONE}conv.weight" in arrays
+        hybrid = _HYBRID if f"{_BACKBONE}stem.conv.weight" in arrays else _VIT
+        return (_HYBRID_OF_ROOT if root_alone else hybrid) + _REPRESENTATION
     if "stem.norm.weight" in arrays and "stages.0.blocks.0.conv3.weight" in arrays:
         return _RESNET
     return None
@@ -129,15 +129,19 @@ def read(arrays: Mapping[str, Described]) -> Reading | None:
     )
 
 
+# Of widths that no entry has: So400m (arXiv:2305.13035), g and G (arXiv:2106.04560).
+_HEADS = {1152: 16, 1408: 16, 1664: 16}
+
+
 def heads_of(shape: tuple[int, ...]) -> int:
     """Heads of a ViT by the width of its fused projection, which does not tell: by convention."""
     from landscape.models.table import ENTRIES
 
-    width = shape[-1]
+    width = shape[-1] if shape else 0
     for entry in ENTRIES.values():
         if entry.family == "vit" and entry.shape["width"] == width:
             return entry.shape["heads"]
-    return max(1, width // 64)
+    return _HEADS.get(width, max(1, width // 64))
 
 
 def table(leaves: Mapping[str, object]) -> list[Row]:

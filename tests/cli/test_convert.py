@@ -1,0 +1,93 @@
+"""``convert`` from format to format, and fine-tuning of what it made."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from landscape.checkpoints import load
+from landscape.parameters import named_leaves
+
+
+@pytest.fixture(scope="module")
+def weights(run, tmp_path_factory):
+    """The parameters of the trained Mixer, as safetensors."""
+    from landscape.cli import main
+
+    path = tmp_path_factory.mktemp("converted") / "mixer.safetensors"
+    assert main(["convert", str(run), str(path), "--json"]) == 0
+    return path
+
+
+def test_a_network_goes_round_all_formats_unchanged(run, weights, call, tmp_path):
+    chain = [weights, tmp_path / "a.npz", tmp_path / "again"]
+    for source, target in itertools.pairwise(chain):
+        status, told, _ = call("convert", source, target)
+        assert (status, told["model"]) == (0, "Mixer-Mini/2")
+    expected = named_leaves(load(str(run)).params)
+    for path in chain:
+        for name, leaf in named_leaves(load(str(path)).params).items():
+            np.testing.assert_array_equal(leaf, expected[name], err_msg=name)
+
+
+def test_the_copy_is_analysed_like_the_run(run, weights, call, tmp_path):
+    # timm's preprocessing has the same values, and digits are not resized; GELU differs.
+    call("convert", weights, tmp_path / "a.npz")
+    arguments = ["--images", 64, "--data", "digits"]
+    _, by_file, _ = call("evaluate", "--checkpoint", tmp_path / "a.npz", *arguments)
+    _, by_run, _ = call("evaluate", "--checkpoint", run, *arguments)
+    assert by_file["loss"] == pytest.approx(by_run["loss"], rel=1e-6)
+
+
+def test_it_says_what_the_reader_has_to_know(run, call, tmp_path):
+    _, told, _ = call("convert", run, tmp_path / "a.safetensors")
+    assert "act_layer='gelu_tanh'" in told["notes"][0]
+    _, told, _ = call("convert", tmp_path / "a.safetensors", tmp_path / "a.npz")
+    assert "was made with erf" in told["notes"][0]
+
+
+def test_classes_are_changed_on_the_way(weights, call, tmp_path):
+    status, _, _ = call("convert", weights, tmp_path / "run", "--classes", 4)
+    assert status == 0
+    found = load(str(tmp_path / "run"))
+    assert found.params["head"]["kernel"].shape == (48, 4)
+    assert not np.any(found.params["head"]["kernel"])
+    assert found.request["classes"] == 4
+
+
+@pytest.mark.parametrize(
+    ("target", "more", "line"),
+    [
+        ("a.pth", (), "of no format that is written"),
+        ("a.npz", ("--image-size", 16), "of other shape"),
+        ("a.npz", ("--model", "ViT-Mini/2"), "does not fit the model"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(weights, call, tmp_path, target, more, line):
+    status, _, err = call("convert", weights, tmp_path / target, *more)
+    assert status == 2
+    assert line in err
+    assert len(err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_file_is_not_overwritten(weights, call):
+    status, _, err = call("convert", weights, weights)
+    assert status == 2
+    assert "exists; name another" in err
+
+
+def test_training_starts_from_a_checkpoint(weights, call, tmp_path):
+    arguments = ["--start-from", weights, "--epochs", 0.1, "--learning-rate", 1e-9]
+    status, _, _ = call("train", *arguments, "--out", tmp_path / "tuned")
+    assert status == 0
+    found = load(str(tmp_path / "tuned"))
+    assert found.config["model"]["name"] == "Mixer-Mini/2"
+    assert found.config["model"]["activation"] == "gelu_erf"
+    assert found.config["preprocessing"] == "timm_mixer"
+    assert len(found.config["started_from"]["parameters_hash"]) == 16
+    before = load(str(weights)).params["stem"]["kernel"]
+    np.testing.assert_allclose(found.params["stem"]["kernel"], before, atol=1e-6)
+    status, _, err = call("train", *arguments, "--model", "ViT-Mini/2", "--out", tmp_path / "other")
+    assert status == 2
+    assert "is a Mixer-Mini/2, not a ViT-Mini/2" in err
