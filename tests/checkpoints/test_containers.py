@@ -1,6 +1,7 @@
 """Files of arrays of every kind: recognised by content, described, then read."""
 
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -28,6 +29,21 @@ def test_arrays_are_read_by_name_in_any_order(tmp_path, write):
     wanted = ["count", "body/kernel"]
     assert [name for name, _ in container.read(wanted)] == wanted
     assert list(container.read([])) == []
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_one_array_at_a_time_is_in_memory(tmp_path, write):
+    write(tmp_path / "a", {str(i): np.full(10**6, i, "f") for i in range(8)})
+    tracemalloc.start()
+    container = opened(tmp_path / "a")
+    _, opening = tracemalloc.get_traced_memory()
+    for name, array in container.read(container.arrays):
+        assert array[-1] == int(name)
+        del array
+    _, reading = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert opening < 1e6
+    assert reading < 2.5 * 4e6  # the file has 32e6 bytes
 
 
 @pytest.mark.parametrize("write", WRITERS)

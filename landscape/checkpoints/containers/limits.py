@@ -55,7 +55,7 @@ def _objection(name: str, shape: tuple[int, ...]) -> str | None:
     if len(name) > LONGEST_NAME:
         return f"has a name of {len(name):,} characters"
     if not name or name.startswith("/") or ".." in name.split("/") or not name.isprintable():
-        return "has a name that is none"
+        return "has a name that is empty, absolute, not printable, or with '..'"
     if len(shape) > MOST_DIMENSIONS or min(shape, default=0) < 0:
         return f"has {len(shape)} dimensions or a negative one"
     return None

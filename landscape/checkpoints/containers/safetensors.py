@@ -46,7 +46,7 @@ def opened(path: Path) -> "Safetensors":
     Raises
     ------
     RequestError
-        If the file is damaged, or holds a dtype that NumPy and JAX's float types do not have.
+        If the file is damaged, or holds a dtype that is not read.
     """
     with damage_told(path):
         with path.open("rb") as file:

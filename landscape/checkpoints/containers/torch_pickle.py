@@ -255,10 +255,13 @@ class _Reader:
             raise ValueError(f"its pickle has more than {_MOST_INSTRUCTIONS:,} instructions")
 
     def _storage(self, said: Any) -> _Storage:
-        known = type(said) is tuple and 5 <= len(said) <= 6 and said[0] == "storage"
-        if not known or type(said[1]) is not _Kind or not isinstance(said[2], str) or any(said[5:]):
+        if type(said) is not tuple or not 5 <= len(said) <= 6:
             raise ValueError("a storage of unknown kind")
-        storage = _Storage(said[1].dtype, said[2], int(said[4]))
+        tag, kind, key, _, size, *view = said
+        known = tag == "storage" and type(kind) is _Kind and isinstance(key, str)
+        if not known or any(part is not None for part in view):
+            raise ValueError("a storage of unknown kind")
+        storage = _Storage(kind.dtype, key, int(size))
         if storage.size < 0:
             raise ValueError("a storage of negative size")
         if self.storages.setdefault(storage.key, storage) != storage:
@@ -357,7 +360,9 @@ class TorchZip(TorchFile):
             infos = {info.filename: info for info in members.infolist()}
             if any(info.compress_type != zipfile.ZIP_STORED for info in infos.values()):
                 raise ValueError("its entries are compressed")
-            (name,) = (name for name in infos if name.endswith("/data.pkl"))
+            name = next((name for name in infos if name.endswith("/data.pkl")), None)
+            if name is None:
+                raise ValueError("it has no data.pkl")
             folder = name.removesuffix("data.pkl")
             order = folder + "byteorder"
             if order in infos and members.read(order) != b"little":
@@ -369,8 +374,9 @@ class TorchZip(TorchFile):
             sources = {}
             for key, storage in reader.storages.items():
                 source = f"{folder}data/{key}"
-                if infos[source].file_size != storage.size * storage.dtype.itemsize:
-                    raise ValueError(f"storage {key[:60]} has another size than its tensors say")
+                size = infos[source].file_size if source in infos else 0
+                if size != storage.size * storage.dtype.itemsize:
+                    raise ValueError(f"storage {key[:60]} has {size:,} bytes")
                 sources[key] = source
         return found, sources
 
