@@ -236,13 +236,23 @@ def _open(path: Path, mode: str, locking="best-effort") -> h5py.File:
 
 def _refuse_other_request(path: Path, request: dict) -> None:
     with _open(path, "r") as file:
-        found = json.loads(file.attrs["request"])
+        found = _flat(json.loads(file.attrs["request"]))
+    request = _flat(request)
     for name in sorted(found.keys() | request.keys()):
         if found.get(name) != request.get(name):
             raise RequestError(
                 f"result: {path} was made with {name}={_short(found.get(name))}, this request has "
                 f"{name}={_short(request.get(name))}; use another --out or move the file away"
             )
+
+
+def _flat(request: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """``{"data.split": "train"}`` for what is nested."""
+    flat = {}
+    for name, value in request.items():
+        inner = isinstance(value, Mapping)
+        flat |= _flat(value, f"{above}{name}.") if inner else {above + name: value}
+    return flat
 
 
 def _short(value: Any) -> str:

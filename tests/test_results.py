@@ -61,6 +61,9 @@ def test_another_request_is_refused_and_the_difference_named(tmp_path):
         make(tmp_path / "s.h5", seed=1)
     with pytest.raises(RequestError, match=r"made with grid=null, this request has grid=5"):
         make(tmp_path / "s.h5", grid=5)
+    make(tmp_path / "t.h5", data={"split": "train", "examples": 2}).close()
+    with pytest.raises(RequestError, match=r'made with data.split="train".* has data.split="test"'):
+        make(tmp_path / "t.h5", data={"split": "test", "examples": 2})
 
 
 @pytest.mark.parametrize("content", [b"", b"no HDF5 at all", b"\x89HDF\r\n\x1a\n" + b"\0" * 50])

@@ -173,11 +173,22 @@ def _from_container(container: Container, reference: str) -> Checkpoint:
         format=container.format,
         naming=reading.naming,
         network=network,
-        activation=reading.activation if network else None,
-        preprocessing=reading.preprocessing if network else None,
+        **(_belonging(container.metadata, reading) if network else {}),
         unknown=reading.unknown,
         layout=_layout(reading),
     )
+
+
+def _belonging(metadata: Mapping[str, str], reading: Reading) -> dict[str, str | None]:
+    """Activation and preprocessing: what the file says, or else what its origin uses."""
+    from landscape.data.preprocessing import PREPROCESSING
+    from landscape.models.layers import ACTIVATIONS
+
+    known = {"activation": ACTIVATIONS, "preprocessing": PREPROCESSING}
+    return {
+        what: metadata[what] if metadata.get(what) in values else getattr(reading, what)
+        for what, values in known.items()
+    }
 
 
 def _read(arrays: Mapping[str, Described]) -> Reading:

@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -39,7 +39,9 @@ def format_of(path: str | os.PathLike) -> str:
     return known[suffix]
 
 
-def write(found: Checkpoint, path: str | os.PathLike) -> str:
+def write(
+    found: Checkpoint, path: str | os.PathLike, names: Literal["timm", "torchvision"] = "timm"
+) -> str:
     """Write a checkpoint as `format_of` its path says; it appears complete or not at all.
 
     Parameters
@@ -48,8 +50,10 @@ def write(found: Checkpoint, path: str | os.PathLike) -> str:
         What `landscape.checkpoints.load` returned.
     path
         ``FILE.npz`` has the names of google-research/vision_transformer's published files,
-        ``FILE.safetensors`` those of timm (torchvision's for its ResNets), a folder is a run folder
-        with the network's description, from which every command goes on.
+        ``FILE.safetensors`` those of a PyTorch library, a folder is a run folder with the network's
+        description, from which every command goes on.
+    names
+        Whose names ``FILE.safetensors`` has. Both have the same for ResNets with BatchNorm.
 
     Returns
     -------
@@ -70,8 +74,8 @@ def write(found: Checkpoint, path: str | os.PathLike) -> str:
         names = vision_transformer.published_names(leaves)
         save_arrays(path, {name: leaves[leaf] for leaf, name in names.items()})
     else:
-        arrays = _for_pytorch(found, leaves)
-        safetensors.written(path, arrays, {"format": "pt"})  # which its readers ask for
+        arrays = _for_pytorch(found, leaves, names)
+        safetensors.written(path, arrays, _told(found))
     return form
 
 
@@ -99,16 +103,28 @@ def _plain(value: Any) -> Any:
     return [_plain(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
-def _for_pytorch(found: Checkpoint, leaves: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _told(found: Checkpoint) -> dict[str, str]:
+    """What goes with the tensors, where shapes do not tell it."""
+    told = {
+        "format": "pt",  # which its readers ask for
+        "activation": (found.request or {}).get("activation"),
+        "preprocessing": found.preprocessing,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _for_pytorch(found: Checkpoint, leaves: Mapping[str, Any], names: str) -> dict[str, np.ndarray]:
     """timm's or torchvision's state dict."""
     batch_norm = f"{PARAMS}conv1/kernel" in leaves
-    table = (torchvision if batch_norm else timm).table(leaves)
-    tensors = written_by(table, leaves)
+    naming = torchvision if batch_norm or names == torchvision.NAME else timm
+    tensors = written_by(naming.table(leaves), leaves)
     if isinstance(tensors, str):
         raise RequestError(
-            f"out: {'torchvision' if batch_norm else 'timm'} has no name for "
-            f"{tensors.removeprefix(PARAMS)!r}; write FILE.npz or a run folder"
+            f"out: {naming.NAME} has no name for {tensors.removeprefix(PARAMS)!r}; "
+            "write FILE.npz or a run folder"
         )
+    if naming is torchvision and not (batch_norm or f"{PARAMS}cls" in leaves):
+        raise RequestError("out: torchvision's ViT has a class token, this one none; use timm's")
     arrays = {
         tensor.name: tensor.layout.write(*(np.asarray(leaves[leaf]) for leaf in tensor.leaves))
         for tensor in tensors
@@ -120,12 +136,12 @@ def _for_pytorch(found: Checkpoint, leaves: Mapping[str, Any]) -> dict[str, np.n
             if name.endswith("running_mean")
         }
     elif (found.request or {}).get("position_embedding") == "sincos2d":
-        arrays["pos_embed"] = _fixed_positions(found.request)
+        arrays[naming.POSITIONS] = _fixed_positions(found.request)
     return arrays
 
 
 def _fixed_positions(request: Mapping[str, Any]) -> np.ndarray:
-    """The position embedding that timm holds as a parameter."""
+    """The position embedding, which PyTorch's libraries hold as a parameter."""
     from landscape.models import registry
     from landscape.models.vit import sincos2d
 

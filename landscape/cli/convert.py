@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -19,7 +19,7 @@ class _Request:
     destination: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")] = (
         dataclasses.field(metadata={"positional": True})
     )
-    """FILE.npz (vision_transformer's names), FILE.safetensors (timm's) or a new run folder."""
+    """FILE.npz (vision_transformer's names), FILE.safetensors (PyTorch's) or a new run folder."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,8 @@ class Options(common.Common, _Request):
     """Resize the position embeddings for square images of this many pixels."""
     classes: int | None = None
     """Replace the head by one of zeros for this many classes."""
+    names: Literal["timm", "torchvision"] = "timm"
+    """Whose names FILE.safetensors has."""
 
 
 def execute(options: Options) -> common.Outcome:
@@ -57,7 +59,7 @@ def execute(options: Options) -> common.Outcome:
             f"checkpoint: {len(found.unknown)} arrays of {options.checkpoint} have no place in "
             f"{found.network.name} ({found.unknown[0]}); see `inspect`"
         )
-    form = checkpoints.write(found, options.destination)
+    form = checkpoints.write(found, options.destination, options.names)
     notes = _notes(found, form)
     data = {
         "destination": options.destination,
@@ -102,8 +104,8 @@ def _notes(found: Any, form: str) -> list[str]:
     activation = (found.request or {}).get("activation")
     if form == "safetensors" and activation == "gelu_tanh":
         return [
-            "timm computes GELU with erf, this checkpoint was made with tanh: create the model "
-            "with act_layer='gelu_tanh' for the same logits"
+            "timm and torchvision compute GELU with erf, this checkpoint has tanh: create "
+            "timm's model with act_layer='gelu_tanh' for the same logits"
         ]
     if form == "npz" and activation == "gelu_erf":
         return ["readers of .npz take GELU with tanh, this checkpoint was made with erf"]

@@ -18,6 +18,8 @@ class Subject:
     """A run folder (its newest step), FOLDER@STEP, or a file; see `formats`."""
     model: str | None = None
     """Network of the checkpoint (default: what its run folder says); see `models`."""
+    activation: Literal["gelu_tanh", "gelu_erf", "relu"] | None = None
+    """Activation of its MLPs (default: what belongs to the checkpoint)."""
     preprocessing: str | None = None
     """How pixels become inputs (default: what belongs to the checkpoint); see `formats`."""
     data: str | None = None
@@ -113,6 +115,8 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
         raise RequestError("data: the checkpoint does not say its data; use --data")
     if found and found.network and found.network.any_size and not Path(reference).is_dir():
         wanted.pop("image_shape", None)
+    if options.activation is not None:
+        wanted["activation"] = options.activation
     images = data.load(
         reference,
         **_as_recorded(reference, source, wanted.get("image_shape")),
@@ -164,6 +168,9 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
         stem="" if config else f"{path.stem}-",
         record={
             "model": model.name,
+            "network": dict(model.request),
+            "dtype": options.dtype or "the parameters'",
+            "preprocessing": preprocessing.name,
             "checkpoint_step": -1 if step is None else step,
             "data": {
                 "reference": reference,
@@ -181,7 +188,10 @@ def _request(options: Subject, known: dict[str, Any] | None) -> dict[str, Any]:
 
     if options.model is None:
         if known is None:
-            raise RequestError("model: the checkpoint does not say its network; use --model NAME")
+            raise RequestError(
+                f"model: {options.checkpoint} does not say its network, and its parameters are "
+                "those of none here; see `inspect`, or use --model NAME"
+            )
         return dict(known)
     name = registry.find(options.model)
     if known is None:

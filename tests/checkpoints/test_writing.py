@@ -3,8 +3,9 @@
 import dataclasses
 
 import numpy as np
+import published
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from landscape.checkpoints import Checkpoint, check_fit, load, write
 from landscape.checkpoints.recognition import Recognised
@@ -63,11 +64,12 @@ def same(found, expected):
         np.testing.assert_array_equal(found[name], leaf, err_msg=name)
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, *ELSEWHERE])
-@pytest.mark.parametrize("file", ["a.npz", "a.safetensors", "run"])
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [(name, file) for name in [*NETWORKS, *ELSEWHERE] for file in ("a.npz", "run")]
+    + [(name, "a.safetensors") for name in NETWORKS],
+)
 def test_what_is_written_comes_back(tmp_path, name, file):
-    if name in ELSEWHERE and file == "a.safetensors":
-        pytest.skip("timm has no names for it")
     written = checkpoint(name, **NETWORKS.get(name) or ELSEWHERE[name][0])
     write(written, tmp_path / file)
     found = load(str(tmp_path / file))
@@ -119,12 +121,57 @@ def test_safetensors_of_a_vit_have_timms_names_and_layouts(tmp_path):
     np.testing.assert_array_equal(tensors["patch_embed.proj.weight"], kernel.transpose(3, 2, 0, 1))
 
 
+def test_safetensors_of_a_vit_can_have_torchvisions_names(tmp_path):
+    written = checkpoint("ViT-S/16", shape=VIT)
+    write(written, tmp_path / "a.safetensors", "torchvision")
+    tensors = load_file(tmp_path / "a.safetensors")
+    expected = published.torchvision_vit(registry.build(**written.request)).arrays
+    assert published.shapes_of(tensors) == published.shapes_of(expected)
+    found = load(str(tmp_path / "a.safetensors"))
+    assert found.naming == "torchvision"
+    same(found.params, written.params)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("ViT-S/16", {"shape": VIT, "classifier": "gap"}, "has a class token, this one none"),
+        ("Mixer-S/16", NETWORKS["Mixer-S/16"], "torchvision has no name for 'MixerBlock_0"),
+    ],
+)
+def test_what_torchvision_does_not_have_is_named(tmp_path, name, options, told):
+    with pytest.raises(RequestError, match=told):
+        write(checkpoint(name, **options), tmp_path / "a.safetensors", "torchvision")
+    assert not list(tmp_path.iterdir())
+
+
+def test_safetensors_keep_activation_and_preprocessing(tmp_path):
+    written = checkpoint("ViT-S/16", shape=VIT)
+    write(written, tmp_path / "a.safetensors")
+    found = load(str(tmp_path / "a.safetensors"))
+    assert (found.activation, found.preprocessing) == ("gelu_tanh", "big_vision")
+
+
+def test_metadata_that_mean_nothing_here_are_left_alone(tmp_path):
+    arrays = published.timm_vit(registry.build("ViT-Mini/2")).arrays
+    save_file(arrays, tmp_path / "a", {"activation": "swish", "preprocessing": "none"})
+    found = load(str(tmp_path / "a"))
+    assert (found.activation, found.preprocessing) == ("gelu_erf", "timm_vit")
+
+
 def test_fixed_positions_become_the_parameter_that_timm_has(tmp_path):
     plain = checkpoint("PlainViT-S/16", shape=VIT, representation=0)
     write(plain, tmp_path / "a.safetensors")
     table = load_file(tmp_path / "a.safetensors")["pos_embed"]
     np.testing.assert_array_equal(table, sincos2d(4, 4, 48))
     assert load(str(tmp_path / "a.safetensors")).request["position_embedding"] == "learned"
+    with_token = checkpoint(
+        "ViT-S/16", shape=VIT, position_embedding="sincos2d", classifier="token"
+    )
+    write(with_token, tmp_path / "b.safetensors", "torchvision")
+    table = load_file(tmp_path / "b.safetensors")["encoder.pos_embedding"]
+    np.testing.assert_array_equal(table[:, 1:], sincos2d(4, 4, 48))
+    assert not table[:, 0].any()
 
 
 def test_batch_counts_that_pytorch_misses_are_written(tmp_path):

@@ -133,7 +133,7 @@ def test_ranges_of_options(capsys, run):
 def test_an_interrupt_keeps_what_is_done_and_says_how_to_go_on(tmp_path, run):
     out = tmp_path / "s.h5"
     arguments = [sys.executable, "-m", "landscape.cli", "surface", "--checkpoint", str(run)]
-    arguments += ["--grid", "60", "--out", str(out), "--quiet"]
+    arguments += ["--grid", "200", "--out", str(out), "--quiet"]
     code = "import sys; from landscape.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, *arguments[3:]]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
@@ -148,7 +148,7 @@ def test_an_interrupt_keeps_what_is_done_and_says_how_to_go_on(tmp_path, run):
     assert process.returncode == 130
     assert "To go on: analysis_cli.py surface" in err
     assert "Traceback" not in err
-    assert 5 < results.read(out)["done"].sum() < 3600
+    assert 5 < results.read(out)["done"].sum() < 40_000
 
 
 def test_defects_are_told_apart_from_mistakes(capsys, monkeypatch, run):

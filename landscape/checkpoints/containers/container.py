@@ -31,12 +31,15 @@ class Container(ABC):
         The file or folder.
     arrays
         What it holds, by name, in the file's order. Trees are flattened: ``a/b/kernel``.
+    metadata
+        What it says about them.
     """
 
     format: ClassVar[str]
 
     path: Path
     arrays: Mapping[str, Described] = field(repr=False)
+    metadata: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
         if len(self.arrays) > MOST_ARRAYS:

@@ -56,7 +56,8 @@ def opened(path: Path) -> "Safetensors":
             json.loads(file.read(length), object_pairs_hook=_check_names)
         with safe_open(path, framework="numpy") as file:
             described = ((name, _described(file, name)) for name in file.offset_keys())
-            return Safetensors(path, checked(described, path.stat().st_size))
+            arrays = checked(described, path.stat().st_size)
+            return Safetensors(path, arrays, metadata=file.metadata() or {})
 
 
 def written(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:

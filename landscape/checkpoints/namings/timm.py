@@ -27,6 +27,7 @@ from landscape.checkpoints.namings.naming import (
 )
 
 NAME = "timm"
+POSITIONS = "pos_embed"
 _BLOCK = "Transformer/encoderblock_{i}"
 _ATTENTION = f"{_BLOCK}/MultiHeadDotProductAttention_0"
 _POOL = "MAPHead_0/MultiHeadDotProductAttention_0"
@@ -60,7 +61,7 @@ _BACKBONE = "patch_embed.backbone."
 _HEAD = dense("head", "head")
 _VIT = [
     row("cls_token", "cls", layout=SAME),
-    row("pos_embed", "Transformer/posembed_input/pos_embedding", layout=SAME),
+    row(POSITIONS, "Transformer/posembed_input/pos_embedding", layout=SAME),
     *dense("patch_embed.proj", "embedding", CONVOLUTION),
     *norm("blocks.{i}.norm1", f"{_BLOCK}/LayerNorm_0"),
     *_projections("blocks.{i}.attn.qkv", _ATTENTION, ("query", "key", "value")),

@@ -17,6 +17,8 @@ from landscape.checkpoints.namings.naming import (
 )
 from landscape.checkpoints.namings.timm import heads_of
 
+NAME = "torchvision"
+POSITIONS = "encoder.pos_embedding"
 _UNIT = "layer{s}.{b}", "layer{s}/{b}"
 
 
@@ -40,7 +42,7 @@ _ATTENTION = f"{_BLOCK}/MultiHeadDotProductAttention_0"
 _VIT = [
     row("class_token", "cls", layout=SAME),
     *dense("conv_proj", "embedding", CONVOLUTION),
-    row("encoder.pos_embedding", "Transformer/posembed_input/pos_embedding", layout=SAME),
+    row(POSITIONS, "Transformer/posembed_input/pos_embedding", layout=SAME),
     *norm(f"{_LAYER}.ln_1", f"{_BLOCK}/LayerNorm_0"),
     *(
         row(
@@ -67,7 +69,7 @@ def read(arrays: Mapping[str, Described]) -> Reading | None:
     if fused_projection is not None:
         tensors, unknown = read_by(_VIT, arrays)
         return Reading(
-            "torchvision",
+            NAME,
             tensors,
             unknown,
             activation="gelu_erf",
@@ -81,7 +83,7 @@ def read(arrays: Mapping[str, Described]) -> Reading | None:
         _CIFAR if cifar else _RESNET, arrays, ignored=(".num_batches_tracked",)
     )
     return Reading(
-        "pytorch_resnet_cifar10" if cifar else "torchvision",
+        "pytorch_resnet_cifar10" if cifar else NAME,
         tensors,
         unknown,
         activation="relu",
@@ -90,5 +92,7 @@ def read(arrays: Mapping[str, Described]) -> Reading | None:
 
 
 def table(leaves: Mapping[str, object]) -> list[Row]:
-    """The table for writing a ResNet with BatchNorm that has these leaves."""
+    """The table for writing a network with these leaves."""
+    if f"{PARAMS}conv1/kernel" not in leaves:
+        return _VIT
     return _CIFAR if f"{PARAMS}linear/kernel" in leaves else _RESNET
