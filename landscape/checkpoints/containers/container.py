@@ -1,16 +1,18 @@
 """What every container of arrays offers: names, shapes and dtypes first, values when asked for."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from landscape.errors import RequestError
 
 MOST_ARRAYS = 100_000
+_AT_ONCE = 64 * 2**20  # bytes of arrays that are read together
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,25 @@ class Container(ABC):
         RequestError
             If the file is damaged.
         """
+
+
+def batches(
+    names: Iterable[str],
+    arrays: Mapping[str, Described],
+    key: Callable[[str], Any] = lambda name: None,
+) -> Iterator[list[str]]:
+    """Names of arrays that are read together: of the same ``key``, and few bytes."""
+    batch: list[str] = []
+    taken = 0
+    for name in names:
+        size = arrays[name].dtype.itemsize * math.prod(arrays[name].shape)
+        if batch and (taken + size > _AT_ONCE or key(name) != key(batch[0])):
+            yield batch
+            batch, taken = [], 0
+        batch.append(name)
+        taken += size
+    if batch:
+        yield batch
 
 
 def damaged(path: Path, error: Exception, remedy: str = "get an undamaged copy") -> RequestError:

@@ -6,7 +6,6 @@ OCDBT database or in one folder each. Orbax itself reads them.
 
 import gc
 import logging
-import math
 import sys
 import time
 import traceback
@@ -20,14 +19,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from landscape.checkpoints.containers.container import Container, Described
+from landscape.checkpoints.containers.container import Container, Described, batches
 from landscape.checkpoints.containers.limits import LONGEST_INDEX, checked, damage_told
 from landscape.parameters import leaf_names
 
 _METADATA = "_METADATA"
 _LONGEST_METADATA = 4 * LONGEST_INDEX  # it takes some 250 bytes to name an array
 _UNFINISHED = ".orbax-checkpoint-tmp"
-_AT_ONCE = 64 * 2**20  # bytes that are restored together
 
 
 def recognises(path: Path) -> bool:
@@ -79,7 +77,8 @@ class OrbaxFolder(Container):
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
         with damage_told(self.path):
-            for batch in self._batches(names):
+            item_of = {name: item for name, (item, _) in self.sources.items()}
+            for batch in batches(names, self.arrays, item_of.get):
                 folder = self.sources[batch[0]][0]
                 tree = restored(folder, {self.sources[name][1] for name in batch})
                 found = dict(zip(leaf_names(tree), jax.tree.leaves(tree), strict=True))
@@ -89,22 +88,6 @@ class OrbaxFolder(Container):
                     if Described(array.shape, array.dtype) != self.arrays[name]:
                         raise ValueError(f"array {name!r} is not as its description says")
                     yield name, array
-
-    def _batches(self, names: Iterable[str]) -> Iterator[list[str]]:
-        """Names that are read together: of one item, and few bytes."""
-        batch: list[str] = []
-        taken = 0
-        for name in names:
-            array = self.arrays[name]
-            size = array.dtype.itemsize * math.prod(array.shape)
-            other = batch and self.sources[name][0] != self.sources[batch[0]][0]
-            if batch and (other or taken + size > _AT_ONCE):
-                yield batch
-                batch, taken = [], 0
-            batch.append(name)
-            taken += size
-        if batch:
-            yield batch
 
 
 def restored(folder: Path, wanted: Collection[str] | None = None) -> Any:

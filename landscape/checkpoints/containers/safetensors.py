@@ -9,7 +9,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from landscape.checkpoints.containers.container import MOST_ARRAYS, Container, Described
+from landscape.checkpoints.containers.container import (
+    MOST_ARRAYS,
+    Container,
+    Described,
+    batches,
+)
 from landscape.checkpoints.containers.limits import LONGEST_INDEX, checked, damage_told
 from landscape.errors import RequestError
 from landscape.whole_file import whole_file
@@ -82,9 +87,12 @@ class Safetensors(Container):
     format = "safetensors"
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
-        with damage_told(self.path), safe_open(self.path, framework="numpy") as file:
-            for name in names:
-                yield name, file.get_tensor(name)
+        with damage_told(self.path):
+            for batch in batches(names, self.arrays):
+                # Opened again each time: what was read of a mapped file stays in memory.
+                with safe_open(self.path, framework="numpy") as file:
+                    for name in batch:
+                        yield name, file.get_tensor(name)
 
 
 def _described(file, name: str) -> Described:
