@@ -10,8 +10,9 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def test_the_same_lines_work_for_every_kind_of_model():
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    setup, *models = [block for block in blocks if "measure" in block]
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    setup, examples = re.split(r"\n\n(?=# a plain)", code)
+    models = examples.split("\n\n")
     names = [re.findall("linen|NNX|Equinox|Haiku|plain", block) for block in models]
     assert [name[0] for name in names] == ["plain", "linen", "NNX", "Equinox", "Haiku"]
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):

@@ -16,7 +16,7 @@ CHECKPOINTS = {
 }
 WRITTEN = {
     "FILE.npz": "names of google-research/vision_transformer",
-    "FILE.safetensors": "names of timm; of torchvision for ResNets with BatchNorm",
+    "FILE.safetensors": "names of timm, or of torchvision (`convert --names torchvision`)",
     "FOLDER": "a run folder, from which every command here goes on",
 }
 DATA = {
