@@ -5,8 +5,12 @@ import struct
 import flax.serialization
 import ml_dtypes
 import numpy as np
+import pytest
 import safetensors.numpy
 import torch_files
+
+from landscape.checkpoints.containers import opened
+from landscape.errors import RequestError
 
 ARRAYS = {
     "body/kernel": np.random.default_rng(0).normal(size=(3, 4)).astype("f"),
@@ -24,6 +28,19 @@ def same(found, expected):
         and found[name].tobytes() == array.tobytes()
         for name, array in expected.items()
     )
+
+
+def loaded(path):
+    """All arrays of a file or folder."""
+    container = opened(path)
+    return dict(container.read(container.arrays))
+
+
+def refused(path, message):
+    """The file is told to be damaged, in one line."""
+    with pytest.raises(RequestError, match=message) as told:
+        loaded(path)
+    assert "\n" not in str(told.value)
 
 
 def nested(arrays):

@@ -6,9 +6,9 @@ import msgpack
 import numpy as np
 import optax
 import pytest
+from container_files import loaded, refused
 
-from landscape.checkpoints.containers.msgpack import opened, recognises
-from landscape.errors import RequestError
+from landscape.checkpoints.containers.msgpack import recognises
 
 
 @pytest.fixture
@@ -16,16 +16,9 @@ def path(tmp_path):
     return tmp_path / "a"
 
 
-def loaded(path):
-    container = opened(path)
-    return dict(container.read(container.arrays))
-
-
-def refused(path, content, message):
+def refused_bytes(path, content, message):
     path.write_bytes(content)
-    with pytest.raises(RequestError, match=message) as told:
-        loaded(path)
-    assert "\n" not in str(told.value)
+    refused(path, message)
 
 
 def array(shape=(1,), dtype="float32", values=bytes(4), code=1, more=b""):
@@ -64,7 +57,7 @@ def test_a_map_of_pieces_that_do_not_fit_is_told(path):
     for pieces in ({}, {"0": np.ones(3)}, {"0": np.ones(2), "1": np.ones(2, "f")}, {"1": 3}):
         tree = {"__msgpack_chunked_array__": True, "shape": {"0": 4}, "chunks": pieces}
         content = flax.serialization.msgpack_serialize({"a": tree})
-        refused(path, content, "cannot be read")
+        refused_bytes(path, content, "cannot be read")
 
 
 @pytest.mark.parametrize("size", [3, 20, 70_000])
@@ -101,7 +94,7 @@ def test_maps_of_every_length_are_recognised(path, size):
     ],
 )
 def test_what_is_not_as_flax_writes_it_is_told(path, content):
-    refused(path, content, "cannot be read")
+    refused_bytes(path, content, "cannot be read")
 
 
 def test_extensions_of_other_types_are_left_out(path):
@@ -111,18 +104,18 @@ def test_extensions_of_other_types_are_left_out(path):
 
 @pytest.mark.parametrize("name", ["", "..", "/a", "a\0b", "x" * 1001, "x" * 5000])
 def test_names_that_are_paths_out_of_the_file_are_refused(path, name):
-    refused(path, flax.serialization.msgpack_serialize({name: np.ones(1)}), "a name")
+    refused_bytes(path, flax.serialization.msgpack_serialize({name: np.ones(1)}), "a name")
 
 
 def test_two_arrays_of_one_name_are_refused(path):
     tree = {"a/b": np.ones(1), "a": {"b": np.ones(1)}}
-    refused(path, flax.serialization.msgpack_serialize(tree), "appears twice")
+    refused_bytes(path, flax.serialization.msgpack_serialize(tree), "appears twice")
     entry = array()[1:]
-    refused(path, b"\x82" + entry + entry, "appears twice")
+    refused_bytes(path, b"\x82" + entry + entry, "appears twice")
 
 
 def test_deep_maps_are_refused(path):
-    refused(path, b"\x81\xa1a" * 100_000 + b"\xc0", "nested more than 64 deep")
+    refused_bytes(path, b"\x81\xa1a" * 100_000 + b"\xc0", "nested more than 64 deep")
 
 
 def test_other_files_are_not_taken_for_one(path):

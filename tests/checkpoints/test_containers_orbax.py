@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import pytest
+from container_files import loaded
 from orbax.checkpoint.experimental import v1
 
 from landscape.checkpoints.containers import opened
@@ -69,11 +70,6 @@ def managed(folder, *steps, **items):
         for step in steps:
             manager.save(step, args=args)
             manager.wait_until_finished()
-
-
-def loaded(folder):
-    container = opened(folder)
-    return dict(container.read(container.arrays))
 
 
 @pytest.mark.parametrize("write", [database, folders, third_zarr, new_interface])

@@ -5,27 +5,16 @@ import json
 import ml_dtypes
 import numpy as np
 import pytest
-from container_files import ARRAYS, safetensors_header, same
+from container_files import ARRAYS, loaded, refused, safetensors_header, same
 from safetensors import safe_open
 
-from landscape.checkpoints.containers.safetensors import opened, recognises, written
+from landscape.checkpoints.containers.safetensors import recognises, written
 from landscape.errors import RequestError
 
 
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "a"
-
-
-def loaded(path):
-    container = opened(path)
-    return dict(container.read(container.arrays))
-
-
-def refused(path, message):
-    with pytest.raises(RequestError, match=message) as told:
-        loaded(path)
-    assert "\n" not in str(told.value)
 
 
 def entry(shape=(1,), offsets=(0, 4), dtype="F32"):

@@ -8,11 +8,11 @@ from collections import OrderedDict
 import ml_dtypes
 import numpy as np
 import pytest
+from container_files import loaded, refused
 from torch_files import FORMATS, Storage, Tensor, state_dict, tensor, write
 
 from landscape.checkpoints.containers.container import Described
 from landscape.checkpoints.containers.torch_pickle import opened, recognises
-from landscape.errors import RequestError
 
 ARRAYS = {
     "b.weight": np.random.default_rng(0).normal(size=(4, 3, 2, 2)).astype("f"),
@@ -26,17 +26,6 @@ ONE = Storage(np.arange(6, dtype="f"))
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "file.th"
-
-
-def loaded(path):
-    container = opened(path)
-    return dict(container.read(container.arrays))
-
-
-def refused(path, message):
-    with pytest.raises(RequestError, match=message) as told:
-        loaded(path)
-    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("form", FORMATS)
