@@ -3,9 +3,22 @@
 Reading never runs code from a file.
 """
 
-from landscape.checkpoints.fit import Fit, check_fit, compare
+from landscape.checkpoints.fit import Fit, check_fit, check_known, check_whole, compare
 from landscape.checkpoints.flat import save_npz
-from landscape.checkpoints.reading import Checkpoint, load, located
+from landscape.checkpoints.reading import Checkpoint, described, load, located, request_as
 from landscape.checkpoints.writing import write
 
-__all__ = ["Checkpoint", "Fit", "check_fit", "compare", "load", "located", "save_npz", "write"]
+__all__ = [
+    "Checkpoint",
+    "Fit",
+    "check_fit",
+    "check_known",
+    "check_whole",
+    "compare",
+    "described",
+    "load",
+    "located",
+    "request_as",
+    "save_npz",
+    "write",
+]

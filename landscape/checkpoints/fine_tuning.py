@@ -1,6 +1,7 @@
 """Parameters of one network made to start another: a new head, another resolution."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,22 @@ from landscape.parameters import named_leaves
 _POSITIONS = "Transformer/posembed_input/pos_embedding"
 _HEADS = ("head/", "linear/", "fc/")
 _REPRESENTATION = "pre_logits/"
+_MASK = "mask"
 
 
-def adapted(params: Any, model: Any) -> dict:
+def adapted(
+    params: Any,
+    model: Any,
+    *,
+    image_shape: Sequence[int] | None = None,
+    new_head: bool = False,
+    what: str = "start_from",
+) -> dict:
     """Parameters with which the fine-tuning of a model starts.
 
     A head of other shape starts at zero, as in vision_transformer, so that the first gradient does
-    not disturb the rest. Position embeddings are resized. A representation layer that the model
-    lacks is dropped with it.
+    not disturb the rest. Position embeddings are resized. A representation layer and a [mask]
+    vector that the model lacks are dropped, and with them the head, which read something else.
 
     Parameters
     ----------
@@ -29,6 +38,12 @@ def adapted(params: Any, model: Any) -> dict:
         Nested dict of arrays of the same network, other classes or image size.
     model
         The `landscape.models.model.Model` to be trained.
+    image_shape
+        (height, width, channels) of the images that the parameters are for. None: squares.
+    new_head
+        Start from a head of zeros also where its shape agrees.
+    what
+        How messages call the parameters.
 
     Raises
     ------
@@ -36,23 +51,35 @@ def adapted(params: Any, model: Any) -> dict:
         If anything else differs; a Mixer's tokens cannot be resized.
     """
     expected = {name: leaf.shape for name, leaf in named_leaves(model.abstract()).items()}
-    leaves: dict[str, np.ndarray] = {}
-    for name, leaf in named_leaves(params).items():
-        array, shape = np.asarray(leaf), expected.get(name)
-        if shape is None and name.startswith(_REPRESENTATION):
-            continue
-        if name == _POSITIONS and shape is not None and array.shape != shape:
-            array = resized_positions(array, _grid(model), shape[1] - math.prod(_grid(model)))
-        leaves[name] = array
+    leaves = {name: np.asarray(leaf) for name, leaf in named_leaves(params).items()}
+    for name in leaves.keys() - expected.keys():
+        if name == _MASK or name.startswith(_REPRESENTATION):
+            del leaves[name]
+            new_head = True
+    if _POSITIONS in leaves and _POSITIONS in expected:
+        old = image_shape and _grid(image_shape, model.patch)
+        new, shape = _grid(model.image_shape, model.patch), expected[_POSITIONS]
+        if (old != new) if old else (leaves[_POSITIONS].shape != shape):
+            leaves[_POSITIONS] = resized_positions(
+                leaves[_POSITIONS], new, shape[1] - math.prod(new), old=old, what=what
+            )
     for name, shape in expected.items():
-        if name.startswith(_HEADS) and (name not in leaves or leaves[name].shape != shape):
+        fits = name in leaves and leaves[name].shape == shape
+        if name.startswith(_HEADS) and (new_head or not fits):
             leaves[name] = np.zeros(shape, np.float32)
-    tree = nested(leaves, "start_from")
-    check_fit(tree, model.abstract(), "start_from: the checkpoint")
+    tree = nested(leaves, what)
+    check_fit(tree, model.abstract(), what)
     return tree
 
 
-def resized_positions(positions: np.ndarray, grid: tuple[int, int], places: int) -> np.ndarray:
+def resized_positions(
+    positions: np.ndarray,
+    grid: tuple[int, int],
+    places: int,
+    *,
+    old: tuple[int, int] | None = None,
+    what: str = "start_from",
+) -> np.ndarray:
     """Position embeddings (1, places + old tokens, D) for another grid of tokens.
 
     Bilinear between the centres of the corner tokens, which stay where they are: what
@@ -61,29 +88,35 @@ def resized_positions(positions: np.ndarray, grid: tuple[int, int], places: int)
     Parameters
     ----------
     positions
-        Of a square grid, row by row, behind ``places`` tokens without a place in it.
+        Of a grid, row by row, behind ``places`` tokens without a place in it.
     grid
         The new (rows, columns).
     places
         Class tokens: 0 or 1. They are kept.
+    old
+        The (rows, columns) of the positions. None: a square.
+    what
+        How messages call the positions' owner.
 
     Raises
     ------
     RequestError
-        If the old tokens are no square.
+        If the old tokens are no such grid.
     """
-    kept, old = positions[:, :places], positions[:, places:]
-    side = math.isqrt(old.shape[1])
-    if side**2 != old.shape[1] or side == 0:
+    kept, tokens = positions[:, :places], positions[:, places:]
+    count = tokens.shape[1]
+    rows, columns = old or (math.isqrt(count),) * 2
+    if rows * columns != count or count == 0:
+        expected = f"not {rows}x{columns}" if old else "no square"
         raise RequestError(
-            f"start_from: {old.shape[1]} position embeddings are no square; "
+            f"{what}: {count} position embeddings are {expected}; "
             "take images of the size it was trained with"
         )
-    zoom = (grid[0] / side, grid[1] / side, 1)
-    new = ndimage.zoom(old.reshape(side, side, -1), zoom, order=1)
-    return np.concatenate([kept, new.reshape(1, -1, old.shape[-1])], axis=1)
+    zoom = (grid[0] / rows, grid[1] / columns, 1)
+    new = ndimage.zoom(tokens.reshape(rows, columns, -1), zoom, order=1)
+    return np.concatenate([kept, new.reshape(1, -1, tokens.shape[-1])], axis=1)
 
 
-def _grid(model: Any) -> tuple[int, int]:
-    height, width, _ = model.image_shape
-    return height // model.patch, width // model.patch
+def _grid(image_shape: Sequence[int], patch: int) -> tuple[int, int]:
+    height, width, _ = image_shape
+    return height // patch, width // patch

@@ -7,7 +7,7 @@ from typing import Any
 from landscape.errors import RequestError
 from landscape.parameters import named_leaves
 
-_SHOWN = 3
+HEADS = ("head/", "linear/", "fc/")  # what the networks' heads are called
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,17 @@ class Fit:
     def __str__(self) -> str:
         shapes = [f"{name} {a} instead of {b}" for name, (a, b) in self.reshaped.items()]
         kinds = {"missing": self.missing, "not in the model": self.extra, "of other shape": shapes}
-        told = [f"{len(names)} {kind} ({_few(names)})" for kind, names in kinds.items() if names]
+        told = [f"{len(names)} {kind} ({few(names)})" for kind, names in kinds.items() if names]
         return "; ".join(told)
+
+    @property
+    def headless(self) -> bool:
+        """Whether nothing but a head is missing."""
+        return (
+            bool(self.missing)
+            and not (self.extra or self.reshaped)
+            and all(name.startswith(HEADS) for name in self.missing)
+        )
 
 
 def compare(params: Any, abstract: Any) -> Fit:
@@ -70,12 +79,44 @@ def check_fit(params: Any, abstract: Any, what: str = "checkpoint") -> None:
     """
     found = compare(params, abstract)
     if not found:
+        remedy = (
+            "`convert --classes N` gives it one of zeros"
+            if found.headless
+            else "choose the model, classes and image size it was trained with"
+        )
+        raise RequestError(f"{what} does not fit the model: parameters {found}; {remedy}")
+
+
+def check_known(unknown: Sequence[str], what: str) -> None:
+    """Refuse a checkpoint with arrays that have no place in its network, which is another one.
+
+    Raises
+    ------
+    RequestError
+        Naming the first ones.
+    """
+    if unknown:
         raise RequestError(
-            f"{what} does not fit the model: parameters {found}; "
-            "choose the model, classes and image size it was trained with"
+            f"{what} is of another network: {len(unknown)} arrays have no place in ours "
+            f"({few(unknown)}); see `inspect`"
         )
 
 
-def _few(names: Sequence[str]) -> str:
-    more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
-    return ", ".join([*names[:_SHOWN], *more])
+def check_whole(found: Any, model: Any, what: str) -> None:
+    """Check that a checkpoint is all of a network and nothing else: parameters and statistics.
+
+    Raises
+    ------
+    RequestError
+        As `check_known` and `check_fit`.
+    """
+    check_known(found.unknown, what)
+    check_fit(found.params, model.abstract(), what)
+    if model.has_state:
+        check_fit(found.state or {}, model.abstract_state(), f"state of {what}")
+
+
+def few(names: Sequence[str], most: int = 3) -> str:
+    """The first ones, and how many there are more."""
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])

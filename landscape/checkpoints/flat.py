@@ -1,6 +1,7 @@
 """Parameters as a flat ``.npz``: one array per leaf, named ``a/b/kernel``."""
 
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ def save_npz(params: Any, path: str | os.PathLike) -> None:
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write named arrays in the same way."""
     if path.suffix != ".npz":
-        raise RequestError(f"path: {path} must end in .npz")
-    with whole_file(path, "path") as partial:
-        np.savez(partial, **{name: np.asarray(array) for name, array in arrays.items()})
+        raise RequestError(f"out: {path} is no name of an .npz; let it end in .npz")
+    with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for name, array in arrays.items():  # numpy.savez takes no array called `file`
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
 
 def nested(leaves: Mapping[str, Any], what: str) -> dict:

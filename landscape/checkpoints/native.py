@@ -6,14 +6,16 @@ an item of its own, which analyses do not read.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os.path
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from landscape.checkpoints.containers import orbax
+from landscape.checkpoints.containers.limits import damage_told
 from landscape.checkpoints.containers.orbax import quiet
 from landscape.errors import RequestError
+from landscape.models import registry
 from landscape.whole_file import whole_file
 
 CHECKPOINTS = "checkpoints"
@@ -80,8 +82,19 @@ class Writer:
 
 
 def is_run_folder(path: Path) -> bool:
-    """Whether a folder looks like a run's, complete or not."""
-    return (path / CHECKPOINTS).is_dir() or (path / CONFIG).is_file()
+    """Whether a folder is a run's, complete or not.
+
+    Told by the ``schema`` in its ``config.json``; where there is none, or a damaged one, by
+    parameters in a step.
+    """
+    try:
+        config = _json(path / CONFIG) if os.path.isfile(path / CONFIG) else None
+    except RequestError:
+        config = None
+    if config is not None:
+        return isinstance(config, dict) and "schema" in config
+    steps = path / CHECKPOINTS
+    return os.path.isdir(steps) and any(steps.glob("*/params"))
 
 
 def save_params(
@@ -92,20 +105,23 @@ def save_params(
     Raises
     ------
     RequestError
-        If the folder is a run's already, or cannot be written.
+        If the folder is a run's already or looks like one, or cannot be written.
     """
     import orbax.checkpoint as ocp
 
-    if is_run_folder(folder):
-        raise RequestError(f"out: {folder} is a run folder already; name another folder")
+    if any(os.path.exists(folder / name) for name in (CHECKPOINTS, CONFIG)):
+        raise RequestError(
+            f"out: {folder} is a run folder already, or has a {CHECKPOINTS} or {CONFIG} of others; "
+            "name another folder"
+        )
     standard = ocp.args.StandardSave
     items = {"params": standard(params)}
     if batch_stats is not None:
         items[BATCH_STATS] = standard(batch_stats)
+    write_config(folder, config)  # first: what is interrupted then has no complete checkpoint yet
     try:
         with quiet(), ocp.CheckpointManager((folder / CHECKPOINTS).absolute()) as manager:
             manager.save(step, args=ocp.args.Composite(**items), force=True)
-        write_config(folder, config)
     except OSError as error:
         raise RequestError(f"out: {folder} cannot be written ({error.strerror})") from error
 
@@ -132,7 +148,8 @@ def existing_step(folder: Path, step: int | None = None) -> int:
     """
     if not is_run_folder(folder):
         raise RequestError(
-            f"checkpoint: {folder} is not a run folder (it has no {CHECKPOINTS}/ and no {CONFIG})"
+            f"checkpoint: {folder} is not a run folder (it has no {CONFIG} with a schema, and no "
+            f"{CHECKPOINTS}/STEP/params)"
         )
     available = steps(folder)
     if not available:
@@ -173,26 +190,42 @@ def read_config(folder: Path) -> dict | None:
     Raises
     ------
     RequestError
-        If it is not JSON.
+        If it is not JSON, or does not describe a run.
     """
     path = folder / CONFIG
-    if not path.is_file():
+    if not os.path.isfile(path):
         return None
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise RequestError(f"{path} is not readable as JSON ({error}); restore it") from error
+    config = _json(path)
+    _check_config(config, path)
+    return config
 
 
-@contextmanager
-def _damage_told(folder: Path, step: int) -> Iterator[None]:
-    """Whatever Orbax and TensorStore raise for damaged files, in one line."""
+def _json(path: Path) -> Any:
     try:
-        yield
-    except Exception as error:
-        reason = " ".join(str(error).split())[:160]
-        others = [other for other in steps(folder) if other != step]
-        remedy = f"use {folder}@{others[-1]}" if others else "train again"
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise RequestError(
-            f"checkpoint: step {step} of {folder} is damaged ({reason}); {remedy}"
+            f"checkpoint: {path} is not readable as JSON ({error}); restore it"
         ) from error
+
+
+def _check_config(config: Any, path: Path) -> None:
+    if not isinstance(config, dict):
+        raise RequestError(f"checkpoint: {path} is no JSON object; restore it")
+    for name, kind in {"data": dict, "preprocessing": str | None}.items():
+        if name in config and not isinstance(config[name], kind):
+            raise RequestError(
+                f"checkpoint: {path} has {config[name]!r:.60} as its {name}; restore it"
+            )
+    if "model" in config:
+        try:
+            registry.checked_request(config["model"])
+        except RequestError as error:
+            raise RequestError(f"checkpoint: {path} describes no model ({error})") from error
+
+
+def _damage_told(folder: Path, step: int) -> AbstractContextManager[None]:
+    """Whatever Orbax and TensorStore raise for damaged files, in one line."""
+    others = [other for other in steps(folder) if other != step]
+    remedy = f"use {folder}@{others[-1]}" if others else "train again"
+    return damage_told(folder / CHECKPOINTS / str(step), remedy)

@@ -4,9 +4,10 @@ A container (the kind of file) gives names and shapes; a naming says which of ou
 are; the values are read last, one array at a time.
 """
 
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,24 @@ import jax
 import numpy as np
 
 from landscape.checkpoints import containers, native
-from landscape.checkpoints.containers.container import MOST_ARRAYS, Container, Described
+from landscape.checkpoints.containers import orbax
+from landscape.checkpoints.containers.container import Container
 from landscape.checkpoints.flat import nested
-from landscape.checkpoints.namings import big_vision, own, timm, torchvision, vision_transformer
-from landscape.checkpoints.namings.naming import PARAMS, STATE, Reading, Tensor
+from landscape.checkpoints.identification import (
+    Content,
+    identified,
+    of_kind,
+    parameter_shapes,
+    parts_of,
+)
+from landscape.checkpoints.namings import vision_transformer
+from landscape.checkpoints.namings.naming import PARAMS, STATE, Reading
 from landscape.checkpoints.recognition import Recognised, recognised
 from landscape.errors import RequestError
+from landscape.models.table import ENTRIES
 from landscape.parameters import check_finite, check_floating, named_leaves
 
 _AT_STEP = re.compile(r"(?P<folder>.+)@(?P<step>\d+)")
-_NAMINGS = (timm, torchvision, big_vision, vision_transformer, own)  # the first that reads it
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class Checkpoint:
     step
         Training steps done, or None where the format does not say.
     config
-        The ``config.json`` of the run, or None.
+        The ``config.json`` of the run, what `landscape.checkpoints.write` said in a file, or None.
     reference
         What was asked for.
     state
@@ -69,6 +78,11 @@ class Checkpoint:
         What belongs to checkpoints of this origin, or None where that is open.
     unknown
         Names in the file that have no place in such a network.
+    part
+        Of files that hold more: what the parameters stood under, ``state_dict_ema``,
+        ``opt/target/``.
+    dtypes
+        Of the parameters in the file; here they are float32.
     layout
         Order and layout of the parameters in the file of another framework, or None.
     """
@@ -84,6 +98,8 @@ class Checkpoint:
     activation: str | None = None
     preprocessing: str | None = None
     unknown: tuple[str, ...] = ()
+    part: str = ""
+    dtypes: tuple[str, ...] = ()
     layout: tuple[SourceTensor, ...] | None = field(default=None, repr=False)
 
     @property
@@ -97,10 +113,23 @@ class Checkpoint:
         return made if self.activation is None else {**made, "activation": self.activation}
 
 
+def request_as(name: str, request: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The arguments of `landscape.models.registry.build` when another name is asked for.
+
+    Of the same family everything else is kept; of another, what the data decide.
+    """
+    if not request:
+        return {"name": name}
+    if ENTRIES[request["name"]].family == ENTRIES[name].family:
+        return {**request, "name": name}
+    kept = {key: request[key] for key in ("classes", "image_shape") if key in request}
+    return {"name": name, **kept}
+
+
 def located(reference: str) -> tuple[Path, int | None]:
     """The path of a reference, and the step where it names one (``FOLDER@STEP``)."""
     path, match = Path(reference), _AT_STEP.fullmatch(reference)
-    if match and not path.exists():
+    if match and not os.path.exists(path):  # which a name may be too long for
         return Path(match["folder"]), int(match["step"])
     return path, None
 
@@ -126,10 +155,7 @@ def load(reference: str, *, finite: bool = True) -> Checkpoint:
     if native.is_run_folder(path):
         found = _from_run_folder(path, step, reference)
     else:
-        found = _from_container(
-            containers.opened(path if step is None else path / str(step)), reference
-        )
-    check_floating(found.params)
+        found = _from_container(_container(path, step), reference)
     if finite:
         check_finite(found.params, f"checkpoint {reference}")
         if found.state is not None:
@@ -137,96 +163,75 @@ def load(reference: str, *, finite: bool = True) -> Checkpoint:
     return found
 
 
-def _from_run_folder(path: Path, step: int | None, reference: str) -> Checkpoint:
-    step = native.existing_step(path, step)
-    config = native.read_config(path)
-    return Checkpoint(
-        native.read_params(path, step),
-        step,
-        config,
-        reference,
-        state=native.read_batch_stats(path, step),
-        preprocessing=(config or {}).get("preprocessing"),
-    )
-
-
-def _from_container(container: Container, reference: str) -> Checkpoint:
-    reading = _read(container.arrays)
-    shapes = leaf_shapes(reading, container.arrays, container.path)
-    leaves = _leaves(container, reading)
-    params = {n.removeprefix(PARAMS): a for n, a in leaves.items() if n.startswith(PARAMS)}
-    state = {n.removeprefix(STATE): a for n, a in leaves.items() if n.startswith(STATE)}
-    if not params:
-        raise RequestError(
-            f"checkpoint: {container.path} holds no parameters ({_some(container.arrays)}); "
-            "see `formats` for what is read"
-        )
-    network = recognised(
-        {n.removeprefix(PARAMS): s for n, s in shapes.items() if n.startswith(PARAMS)}
-    )
-    return Checkpoint(
-        nested(params, reference),
-        getattr(container, "step", None),
-        None,
-        reference,
-        state=nested(state, reference) if state else None,
-        format=container.format,
-        naming=reading.naming,
-        network=network,
-        **(_belonging(container.metadata, reading) if network else {}),
-        unknown=reading.unknown,
-        layout=_layout(reading),
-    )
-
-
-def _belonging(metadata: Mapping[str, str], reading: Reading) -> dict[str, str | None]:
-    """Activation and preprocessing: what the file says, or else what its origin uses."""
-    from landscape.data.preprocessing import PREPROCESSING
-    from landscape.models.layers import ACTIVATIONS
-
-    known = {"activation": ACTIVATIONS, "preprocessing": PREPROCESSING}
-    return {
-        what: metadata[what] if metadata.get(what) in values else getattr(reading, what)
-        for what, values in known.items()
-    }
-
-
-def _read(arrays: Mapping[str, Described]) -> Reading:
-    return next(reading for naming in _NAMINGS if (reading := naming.read(arrays)) is not None)
-
-
-def leaf_shapes(
-    reading: Reading, arrays: Mapping[str, Described], path: Path
-) -> dict[str, tuple[int, ...]]:
-    """The shapes of all our leaves, from the shapes in the file.
+def described(reference: str) -> Checkpoint:
+    """What a file is, without its values: ``params`` is empty.
 
     Raises
     ------
     RequestError
-        For an array that cannot have the layout of its name, and for two of one leaf.
+        If it is damaged.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
-    for tensor in reading.tensors:
-        described = arrays[tensor.name]
-        # Takes no memory, whatever its shape.
-        parts = _parts(tensor, np.broadcast_to(np.int8(0), described.shape), reading.heads, path)
-        for leaf, part in zip(tensor.leaves, parts, strict=True):
-            if leaf in shapes:
-                raise RequestError(f"checkpoint: {path} holds {leaf!r} under two names")
-            shapes[leaf] = part.shape
-    return shapes
+    container = _container(*located(reference))
+    return _without_values(container, identified(container), reference)
 
 
-def _parts(tensor: Tensor, array: np.ndarray, heads: int, path: Path) -> tuple[np.ndarray, ...]:
-    try:
-        parts = tensor.layout.read(array, heads)
-        if len(parts) == len(tensor.leaves) <= MOST_ARRAYS and array.size:
-            return parts
-    except (ValueError, IndexError):  # another rank, or not divisible
-        pass
-    raise RequestError(
-        f"checkpoint: {tensor.name!r} in {path} has shape {array.shape}, which no "
-        f"{tensor.leaves[0] if tensor.leaves else 'parameter'} has; get an undamaged copy"
+def _container(path: Path, step: int | None) -> Container:
+    return containers.opened(path if step is None else orbax.step_folder(path, step))
+
+
+def _from_run_folder(path: Path, step: int | None, reference: str) -> Checkpoint:
+    step = native.existing_step(path, step)
+    config = native.read_config(path)
+    params = native.read_params(path, step)
+    check_floating(params)
+    return Checkpoint(
+        params,
+        step,
+        config,
+        reference,
+        state=native.read_batch_stats(path, step),
+        network=None if config else recognised(parameter_shapes(params)),
+        preprocessing=(config or {}).get("preprocessing"),
+        dtypes=tuple(sorted({str(leaf.dtype) for leaf in named_leaves(params).values()})),
+    )
+
+
+def _from_container(container: Container, reference: str) -> Checkpoint:
+    content = identified(container)
+    leaves = _leaves(container, content.reading)
+    params = of_kind(leaves, PARAMS)
+    integers = [name for name, leaf in params.items() if leaf.dtype.kind not in "fV"]
+    if not params or integers:
+        what = f"{integers[0]!r} is no floating array" if integers else _some(container.arrays)
+        raise RequestError(
+            f"checkpoint: {container.path} holds no parameters ({what}); "
+            "see `formats` for what is read"
+        )
+    state = of_kind(leaves, STATE)
+    return replace(
+        _without_values(container, content, reference),
+        params=nested(params, reference),
+        state=nested(state, reference) if state else None,
+    )
+
+
+def _without_values(container: Container, content: Content, reference: str) -> Checkpoint:
+    reading, network, told = content.reading, content.network, content.told or {}
+    dtypes = {container.arrays[tensor.name].dtype.name for tensor in reading.tensors}
+    return Checkpoint(
+        {},
+        getattr(container, "step", None),
+        content.told,
+        reference,
+        format=container.format,
+        naming=reading.naming,
+        network=network,
+        activation=reading.activation if network else None,
+        preprocessing=told.get("preprocessing") or (reading.preprocessing if network else None),
+        unknown=reading.unknown,
+        part=container.metadata.get("holder", "") or reading.part,
+        dtypes=tuple(sorted(dtypes)),
+        layout=_layout(reading),
     )
 
 
@@ -235,7 +240,7 @@ def _leaves(container: Container, reading: Reading) -> dict[str, np.ndarray]:
     leaves = {}
     for name, array in container.read(tensors):
         tensor = tensors[name]
-        parts = _parts(tensor, array, reading.heads, container.path)
+        parts = parts_of(tensor, array, reading.heads, container.path)
         for leaf, part in zip(tensor.leaves, parts, strict=True):
             leaves[leaf] = _usable(part)
     return leaves
@@ -264,8 +269,3 @@ def _layout(reading: Reading) -> tuple[SourceTensor, ...] | None:
 def _some(names: Mapping[str, Any]) -> str:
     first = list(names)[:3]
     return f"{len(names)} arrays: {', '.join(first)}{', ...' if len(names) > 3 else ''}"
-
-
-def parameter_shapes(params: Any) -> dict[str, tuple[int, ...]]:
-    """Shape by name of a parameter tree."""
-    return {name: tuple(leaf.shape) for name, leaf in named_leaves(params).items()}

@@ -1,6 +1,7 @@
 """Writing parameters in the formats in which other tools read them."""
 
 import importlib.metadata
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +11,14 @@ import numpy as np
 
 from landscape.checkpoints import native
 from landscape.checkpoints.containers import safetensors
+from landscape.checkpoints.fit import check_whole
 from landscape.checkpoints.flat import save_arrays
+from landscape.checkpoints.identification import TOLD
 from landscape.checkpoints.namings import timm, torchvision, vision_transformer
 from landscape.checkpoints.namings.naming import PARAMS, STATE, written_by
 from landscape.checkpoints.reading import Checkpoint
 from landscape.errors import RequestError
+from landscape.models import registry
 from landscape.parameters import named_leaves
 
 NPZ, SAFETENSORS, RUN_FOLDER = "npz", "safetensors", "run folder"
@@ -40,7 +44,7 @@ def format_of(path: str | os.PathLike) -> str:
 
 
 def write(
-    found: Checkpoint, path: str | os.PathLike, names: Literal["timm", "torchvision"] = "timm"
+    found: Checkpoint, path: str | os.PathLike, library: Literal["timm", "torchvision"] = "timm"
 ) -> str:
     """Write a checkpoint as `format_of` its path says; it appears complete or not at all.
 
@@ -52,7 +56,7 @@ def write(
         ``FILE.npz`` has the names of google-research/vision_transformer's published files,
         ``FILE.safetensors`` those of a PyTorch library, a folder is a run folder with the network's
         description, from which every command goes on.
-    names
+    library
         Whose names ``FILE.safetensors`` has. Both have the same for ResNets with BatchNorm.
 
     Returns
@@ -74,7 +78,7 @@ def write(
         names = vision_transformer.published_names(leaves)
         save_arrays(path, {name: leaves[leaf] for leaf, name in names.items()})
     else:
-        arrays = _for_pytorch(found, leaves, names)
+        arrays = _for_pytorch(found, leaves, library)
         safetensors.written(path, arrays, _told(found))
     return form
 
@@ -84,6 +88,7 @@ def _config(found: Checkpoint) -> dict[str, Any]:
         raise RequestError(
             "out: a run folder names its network, and this is none of the registry; write FILE.npz"
         )
+    check_whole(found, registry.build(**found.request), f"checkpoint {found.reference}")
     return {
         "schema": SCHEMA,
         "model": _plain(found.request),
@@ -104,19 +109,20 @@ def _plain(value: Any) -> Any:
 
 
 def _told(found: Checkpoint) -> dict[str, str]:
-    """What goes with the tensors, where shapes do not tell it."""
-    told = {
-        "format": "pt",  # which its readers ask for
-        "activation": (found.request or {}).get("activation"),
-        "preprocessing": found.preprocessing,
-    }
-    return {name: value for name, value in told.items() if value is not None}
+    """What goes with the tensors: shapes do not tell heads, activations and preprocessing."""
+    told = {"format": "pt"}  # which its readers ask for
+    if found.request is not None:
+        ours = {"model": _plain(found.request), "preprocessing": found.preprocessing}
+        told[TOLD] = json.dumps(ours)
+    return told
 
 
-def _for_pytorch(found: Checkpoint, leaves: Mapping[str, Any], names: str) -> dict[str, np.ndarray]:
+def _for_pytorch(
+    found: Checkpoint, leaves: Mapping[str, Any], library: str
+) -> dict[str, np.ndarray]:
     """timm's or torchvision's state dict."""
     batch_norm = f"{PARAMS}conv1/kernel" in leaves
-    naming = torchvision if batch_norm or names == torchvision.NAME else timm
+    naming = torchvision if batch_norm or library == torchvision.NAME else timm
     tensors = written_by(naming.table(leaves), leaves)
     if isinstance(tensors, str):
         raise RequestError(
@@ -142,7 +148,6 @@ def _for_pytorch(found: Checkpoint, leaves: Mapping[str, Any], names: str) -> di
 
 def _fixed_positions(request: Mapping[str, Any]) -> np.ndarray:
     """The position embedding, which PyTorch's libraries hold as a parameter."""
-    from landscape.models import registry
     from landscape.models.vit import sincos2d
 
     model = registry.build(**request)

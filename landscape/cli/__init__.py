@@ -92,7 +92,7 @@ def _overview() -> str:
         "Loss landscapes and Hessians of neural networks.\n\n"
         f"commands:\n{listing}\n\n"
         "`COMMAND --help` explains a command. Exit status: 0 done, 1 finished but not converged,\n"
-        "2 wrong request, 130 interrupted."
+        "2 wrong request, 3 a defect of this program, 130 interrupted."
     )
 
 

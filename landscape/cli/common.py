@@ -19,6 +19,7 @@ import tyro
 
 from landscape.errors import RequestError
 from landscape.progress import MakeBar, bar, no_bar
+from landscape.whole_file import whole_file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,11 +50,13 @@ class Outcome:
     """What a command found.
 
     ``data`` is printed by ``--json``; ``show`` prints for people (a rich console is passed).
+    Commands without a result file of their own are ``brief``: ``--out`` names a file for ``data``.
     """
 
     data: dict[str, Any]
     show: Callable[[Any], None]
     converged: bool = True
+    brief: bool = False
 
 
 def parse(options: type, name: str, summary: str, arguments: Sequence[str]) -> Any:
@@ -209,8 +212,12 @@ def command_line(name: str, options: Any) -> str:
 
 def show(outcome: Outcome, options: Common) -> None:
     """Print the outcome: JSON or tables."""
+    data = json.dumps(_plain(outcome.data))
+    if outcome.brief and options.out is not None:
+        with whole_file(options.out) as temporary:
+            temporary.write_text(data + "\n")
     if options.json:
-        print(json.dumps(_plain(outcome.data)))
+        print(data)
         return
     from rich.console import Console
 

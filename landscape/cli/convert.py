@@ -41,26 +41,25 @@ def execute(options: Options) -> common.Outcome:
     from landscape.checkpoints.fine_tuning import adapted
     from landscape.models import registry
 
+    if options.out is not None:
+        raise RequestError(f"out: convert writes OUT, which comes second; leave out {options.out}")
     writing.format_of(options.destination)
     if Path(options.destination).exists():
-        raise RequestError(f"destination: {options.destination} exists; name another")
+        raise RequestError(f"OUT: {options.destination} exists; name another")
+    what = f"checkpoint {options.checkpoint}"
     found = checkpoints.load(options.checkpoint)
     request = _request(options, found)
-    if request is not None:
-        model = registry.build(**request)
-        params = found.params
+    if request is None:
+        checkpoints.check_known(found.unknown, what)
+    else:
+        model, params = registry.build(**request), found.params
         if options.image_size is not None or options.classes is not None:
-            params = adapted(params, model)
-        checkpoints.check_fit(params, model.abstract(), f"checkpoint {options.checkpoint}")
+            params = adapted(params, model, what=what)
         described = {**(found.config or {}), "model": dict(model.request)}
         found = dataclasses.replace(found, params=params, config=described)
-    if found.unknown:
-        raise RequestError(
-            f"checkpoint: {len(found.unknown)} arrays of {options.checkpoint} have no place in "
-            f"{found.network.name} ({found.unknown[0]}); see `inspect`"
-        )
+        checkpoints.check_whole(found, model, what)
     form = checkpoints.write(found, options.destination, options.names)
-    notes = _notes(found, form)
+    notes = _notes(found, form, options.destination)
     data = {
         "destination": options.destination,
         "format": form,
@@ -79,34 +78,59 @@ def execute(options: Options) -> common.Outcome:
 
 def _request(options: Options, found: Any) -> dict[str, Any] | None:
     """Arguments of the registry for the network that is written; None for an unknown one."""
+    from landscape.checkpoints import request_as
     from landscape.models import registry
 
     request = found.request
-    changed = options.image_size is not None or options.classes is not None
     if request is None:
-        if options.model is None and not changed:
+        if options.model is None and options.image_size is None and options.classes is None:
             return None
         raise RequestError(
             f"checkpoint: {options.checkpoint} is of no network of the registry; see `inspect`"
         )
     if options.model is not None:
-        request = {**request, "name": registry.find(options.model)}
+        request = request_as(registry.find(options.model), request)
     if options.classes is not None:
         request["classes"] = options.classes
     if options.image_size is not None:
+        if options.image_size < 1:
+            raise RequestError(f"image_size: found {options.image_size}; give pixels from 1")
         *_, channels = registry.build(**found.request).image_shape
         request["image_shape"] = (options.image_size, options.image_size, channels)
     return request
 
 
-def _notes(found: Any, form: str) -> list[str]:
-    """What its reader has to know."""
-    activation = (found.request or {}).get("activation")
-    if form == "safetensors" and activation == "gelu_tanh":
-        return [
-            "timm and torchvision compute GELU with erf, this checkpoint has tanh: create "
-            "timm's model with act_layer='gelu_tanh' for the same logits"
-        ]
-    if form == "npz" and activation == "gelu_erf":
-        return ["readers of .npz take GELU with tanh, this checkpoint was made with erf"]
-    return []
+def _notes(found: Any, form: str, destination: str) -> list[str]:
+    """What its readers have to know, because no array tells it."""
+    from landscape import checkpoints
+
+    if found.request is None or form == "run folder":
+        return []
+    notes = []
+    if form == "safetensors" and found.request.get("activation") == "gelu_tanh":
+        notes.append(
+            "timm and torchvision compute GELU with erf, this checkpoint has tanh: create timm's "
+            "model with act_layer='gelu_tanh' for the same logits"
+        )
+    again = checkpoints.described(destination)
+    before, after = _told(found), _told(again)
+    for what in sorted(before.keys() | after.keys()):
+        was, read = before.get(what), after.get(what)
+        if was != read and not (what == "image_shape" and again.network.any_size):
+            option = f"; say --{what} {was}" if what in _OPTIONS and was is not None else ""
+            notes.append(f"the file does not tell its {what}, {was}, and is read as {read}{option}")
+    return notes
+
+
+_OPTIONS = ("model", "activation", "preprocessing")
+_RATES = ("dropout", "stochastic_depth")  # of training
+
+
+def _told(found: Any) -> dict[str, Any]:
+    """What makes the network and its inputs, one by one."""
+    from landscape.models import registry
+
+    request = dict(registry.build(**found.request).request) if found.request else {}
+    told = {"model": request.pop("name", None), **request.pop("shape", {}), **request}
+    told["preprocessing"] = found.preprocessing
+    return {what: value for what, value in told.items() if what not in _RATES}

@@ -13,10 +13,7 @@ class Options(common.Common, subject.Subject):
 
 
 def execute(options: Options) -> common.Outcome:
-    """Evaluate; prints, and writes a JSON file if ``--out`` names one."""
-    import json
-    from pathlib import Path
-
+    """Loss and accuracy of the split."""
     from landscape.training.evaluate import evaluate
 
     if options.objective is not None:
@@ -33,8 +30,6 @@ def execute(options: Options) -> common.Outcome:
         loss=options.loss,
     )
     data = {"split": options.split, **found}
-    if options.out is not None:
-        Path(options.out).write_text(json.dumps(data) + "\n")
 
     def show(console: Any) -> None:
         accuracy, error = 100 * found["accuracy"], 100 * found["accuracy_standard_error"]
@@ -43,4 +38,4 @@ def execute(options: Options) -> common.Outcome:
             f"accuracy {accuracy:.2f} ± {error:.2f} %"
         )
 
-    return common.Outcome(data, show)
+    return common.Outcome(data, show, brief=True)

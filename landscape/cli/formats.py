@@ -8,11 +8,12 @@ from landscape.cli import common
 CHECKPOINTS = {
     "run folder": "a folder made by `train` or `convert`; its newest complete step",
     "FOLDER@STEP": "a chosen step of a run folder, or of an Orbax CheckpointManager",
-    ".npz": "big_vision; google-research/vision_transformer (ViT, Mixer, hybrid; SAM, AugReg)",
+    ".npz": "big_vision and vision_transformer (ViT, Mixer, hybrid; SAM, GSAM, AugReg)",
     ".safetensors": "state dicts of timm (ViT, DeiT, Mixer, hybrid, ResNet) and torchvision",
-    "PyTorch file": "the same, and pytorch_resnet_cifar10's, zip or older; no code in it is run",
+    "PyTorch file": "such state dicts and pytorch_resnet_cifar10's, zip or older; no code is run",
     "Flax msgpack": "flax.serialization, train states too; vision_transformer's, Scenic's names",
-    "Orbax folder": "of either interface, with the same names",
+    "Orbax folder": "of either interface, with the names of .npz files",
+    "Keras file": "not read; it is told how to write the weights as .npz",
 }
 WRITTEN = {
     "FILE.npz": "names of google-research/vision_transformer",
@@ -59,6 +60,7 @@ def execute(options: Options) -> common.Outcome:
             "preprocessing": prepared,
         },
         show,
+        brief=True,
     )
 
 

@@ -43,9 +43,10 @@ def execute(options: Options) -> common.Outcome:
         "data": config.get("data", {}).get("reference"),
         "preprocessing": _preprocessing(found),
         "activation": (found.request or {}).get("activation"),
+        "notes": _notes(found),
         "parameters": parameters.size(found.params),
         "running_statistics": parameters.size(found.state) if found.state else None,
-        "dtypes": sorted({str(np.asarray(leaf).dtype) for leaf in leaves.values()}),
+        "dtypes": list(found.dtypes),
         "norm": float(np.sqrt(sum(c["norm"] ** 2 for c in components.values()))),
         "not_finite": sum(c["not_finite"] for c in components.values())
         + sum(int((~np.isfinite(leaf)).sum()) for leaf in state.values()),
@@ -54,13 +55,15 @@ def execute(options: Options) -> common.Outcome:
     }
 
     def show(console: Any) -> None:
-        hidden = ("components", "arrays")
+        hidden = ("components", "arrays", "notes")
         rows = [
-            [name.replace("_", " "), _text(value)]
+            [name.replace("_", " "), _shapes(value) if name == "other_shapes" else _text(value)]
             for name, value in data.items()
             if name not in hidden and value not in (None, [], {})
         ]
         console.print(common.grid(options.checkpoint, ("", "value"), rows, text=(0, 1)))
+        for note in data["notes"]:
+            console.print(f"note: {note}")
         rows = [
             [name, str(c["arrays"]), f"{c['parameters']:,}", f"{c['norm']:.4g}",
              str(c["not_finite"])]
@@ -69,7 +72,7 @@ def execute(options: Options) -> common.Outcome:
         columns = ("component", "arrays", "parameters", "norm", "not finite")
         console.print(common.grid("Components", columns, rows))
 
-    return common.Outcome(data, show)
+    return common.Outcome(data, show, brief=True)
 
 
 def _component(leaves: list[Any]) -> dict[str, Any]:
@@ -88,7 +91,29 @@ def _component(leaves: list[Any]) -> dict[str, Any]:
 def _format(found: Any) -> str:
     if found.format == "run folder":
         return found.format
-    return f"{found.format}, names of {found.naming}".replace("names of its own", "its own names")
+    told = f"{found.format}, names of {found.naming}".replace("names of its own", "its own names")
+    return f"{told}, below {found.part}" if found.part else told
+
+
+def _notes(found: Any) -> list[str]:
+    """What is taken for granted, as neither names nor shapes tell it."""
+    if found.naming not in ("timm", "torchvision") or found.config or not found.request:
+        return []
+    notes = []
+    if heads := getattr(_built(found.request).module, "heads", None):
+        notes.append(f"{heads} heads, by convention for this width")
+        if found.naming == "timm":
+            notes.append(
+                "DeiT and MAE have the same names and ImageNet's mean and deviation "
+                "(--preprocessing timm_resnet)"
+            )
+    return notes
+
+
+def _built(request: dict[str, Any]) -> Any:
+    from landscape.models import registry
+
+    return registry.build(**request)
 
 
 def _network(found: Any) -> dict[str, Any]:
@@ -97,17 +122,18 @@ def _network(found: Any) -> dict[str, Any]:
     ``model`` is None where the names are those of no network here.
     """
     from landscape.checkpoints import compare
-    from landscape.models import registry
 
     request = found.request
     if request is None:
-        return {"model": None, "fits": False, "problem": "not a network of the registry"}
+        problem = "not a network of the registry"
+        return {"model": None, "fits": False, "problem": problem, "extra": list(found.unknown)}
     told = {"model": request["name"], "other_sizes": dict(request.get("shape", {}))}
     told |= {key: request.get(key) for key in ("classes", "image_shape", "classifier")}
     try:
-        model = registry.build(**request)
+        model = _built(request)
     except RequestError as error:
-        return {**told, "fits": False, "problem": str(error)}
+        problem = {"problem": str(error), "extra": list(found.unknown)}
+        return {**told, "fits": False, **problem}
     fits = [compare(found.params, model.abstract())]
     if model.has_state:
         fits.append(compare(found.state or {}, model.abstract_state()))
@@ -132,21 +158,21 @@ def _preprocessing(found: Any) -> dict[str, Any] | None:
     return {"name": found.preprocessing, **get_preprocessing(found.preprocessing).described()}
 
 
-_SHOWN = 5
-
-
 def _text(value: Any) -> str:
+    from landscape.checkpoints.fit import few
+
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, dict):
-        return _few([f"{name} {_text(part)}" for name, part in value.items()])
+        return ", ".join(f"{name} {_text(part)}" for name, part in value.items())
     if isinstance(value, (list, tuple)):
-        return _few([_text(part) for part in value])
+        return few([_text(part) for part in value], most=5)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _few(parts: list[str]) -> str:
-    more = [f"and {len(parts) - _SHOWN} more"] if len(parts) > _SHOWN else []
-    return ", ".join(parts[:_SHOWN] + more)
+def _shapes(differences: dict[str, list[list[int]]]) -> str:
+    from landscape.checkpoints.fit import few
+
+    return few([f"{n} {tuple(a)} instead of {tuple(b)}" for n, (a, b) in differences.items()])

@@ -74,4 +74,4 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
             )
         )
 
-    return common.Outcome({"models": rows}, show)
+    return common.Outcome({"models": rows}, show, brief=True)

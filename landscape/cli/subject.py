@@ -107,7 +107,8 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
     preprocessing = get_preprocessing(
         options.preprocessing
         or (found and found.preprocessing)
-        or config.get("preprocessing", DEFAULT)
+        or config.get("preprocessing")
+        or DEFAULT
     )
     wanted = _request(options, found.request if found else config.get("model"))
     reference = options.data or source.get("reference")
@@ -115,8 +116,6 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
         raise RequestError("data: the checkpoint does not say its data; use --data")
     if found and found.network and found.network.any_size and not Path(reference).is_dir():
         wanted.pop("image_shape", None)
-    if options.activation is not None:
-        wanted["activation"] = options.activation
     images = data.load(
         reference,
         **_as_recorded(reference, source, wanted.get("image_shape")),
@@ -138,11 +137,7 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
             "classes; use the data it was trained for"
         )
     if params is not None:
-        checkpoints.check_fit(params, model.abstract(), f"checkpoint {options.checkpoint}")
-        if model.has_state:
-            checkpoints.check_fit(
-                found.state or {}, model.abstract_state(), f"state of {options.checkpoint}"
-            )
+        checkpoints.check_whole(found, model, f"checkpoint {options.checkpoint}")
     split = images.train if options.split == "train" else images.test
     if split is None:
         raise RequestError(f"split: {reference} has no test split; use --split train")
@@ -154,6 +149,7 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
             )
         split = split.thinned(options.images)
     path, _ = checkpoints.located(options.checkpoint or model.name.replace("/", "-"))
+    own = native.is_run_folder(path)
     return Loaded(
         model=model,
         params=params,
@@ -164,8 +160,8 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
         population=population,
         preprocessing=preprocessing.name,
         batch_size=_batch_size(options, split),
-        folder=path if config else Path(),
-        stem="" if config else f"{path.stem}-",
+        folder=path if own else Path(),
+        stem="" if own else f"{path.stem}-",
         record={
             "model": model.name,
             "network": dict(model.request),
@@ -184,23 +180,17 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
 
 def _request(options: Subject, known: dict[str, Any] | None) -> dict[str, Any]:
     """Arguments for building the network: the checkpoint's own, or those of another name."""
+    from landscape.checkpoints import request_as
     from landscape.models import registry
 
-    if options.model is None:
-        if known is None:
-            raise RequestError(
-                f"model: {options.checkpoint} does not say its network, and its parameters are "
-                "those of none here; see `inspect`, or use --model NAME"
-            )
-        return dict(known)
-    name = registry.find(options.model)
+    if options.model is not None:
+        known = request_as(registry.find(options.model), known)
     if known is None:
-        return {"name": name}
-    if name == known["name"]:
-        return dict(known)
-    # Another network, so that only what the data decides is kept.
-    kept = {key: known[key] for key in ("classes", "image_shape") if key in known}
-    return {"name": name, **kept}
+        raise RequestError(
+            f"model: {options.checkpoint} does not say its network, and its parameters are "
+            "those of none here; see `inspect`, or use --model NAME"
+        )
+    return {**known, **({"activation": options.activation} if options.activation else {})}
 
 
 def _as_recorded(reference: str, source: dict[str, Any], image_shape: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from container_files import ARRAYS, WRITERS, same, torch_legacy
+from container_files import ARRAYS, WRITERS, safetensors_, same, torch_legacy
 
 from landscape.checkpoints.containers import opened
 from landscape.checkpoints.containers.container import MOST_ARRAYS, Described
@@ -100,3 +100,10 @@ def test_more_arrays_than_any_network_has_are_refused(tmp_path):
     array = Described((), np.dtype("f"))
     with pytest.raises(RequestError, match="holds 100,001 arrays"):
         Npz(tmp_path, {str(i): array for i in range(MOST_ARRAYS + 1)})
+
+
+def test_a_folder_with_a_file_that_is_read_is_told_to_name_it(tmp_path):
+    (tmp_path / "config.json").write_text("{}")  # as on Hugging Face
+    safetensors_(tmp_path / "model.safetensors", ARRAYS)
+    with pytest.raises(RequestError, match=r"name the file in it: .*/model\.safetensors"):
+        opened(tmp_path)

@@ -11,11 +11,13 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 from container_files import loaded
+from flax.training.checkpoints import save_checkpoint
 from orbax.checkpoint.experimental import v1
 
+from landscape.checkpoints import load
 from landscape.checkpoints.containers import opened
 from landscape.checkpoints.containers.container import Described
-from landscape.checkpoints.containers.orbax import quiet, recognises
+from landscape.checkpoints.containers.orbax import quiet, recognises, step_folder
 from landscape.devices import data_mesh
 from landscape.errors import RequestError
 
@@ -104,6 +106,34 @@ def test_the_newest_step_of_several_is_read(tmp_path):
     assert opened(tmp_path / "a" / "2").step == 2
     for folder in (tmp_path / "a", tmp_path / "a" / "10", tmp_path / "a" / "10" / "default"):
         assert loaded(folder).keys() == {"body/kernel", "bias"}
+
+
+def test_the_steps_of_an_experiment_are_read(tmp_path):
+    managed(tmp_path / "a" / "checkpoints", 2, 10, default=PARAMS)
+    (tmp_path / "a" / "config.json").write_text("{}")
+    container = opened(tmp_path / "a")
+    assert (container.step, container.arrays.keys()) == (10, {"body/kernel", "bias"})
+    assert load(str(tmp_path / "a")).step == 10
+    assert step_folder(tmp_path / "a", 2) == tmp_path / "a" / "checkpoints" / "2"
+
+
+def test_steps_with_the_name_that_flax_gives_them_are_read(tmp_path):
+    for step in (9, 10):
+        save_checkpoint(tmp_path, PARAMS, step, keep=2, orbax_checkpointer=ocp.PyTreeCheckpointer())
+    (tmp_path / "checkpoint_11").write_bytes(b"\x80")  # as flax writes without Orbax
+    for folder in (tmp_path, tmp_path / "checkpoint_10"):
+        assert opened(folder).step == 10
+        assert loaded(folder).keys() == {"body/kernel", "bias"}
+    assert step_folder(tmp_path, 9) == tmp_path / "checkpoint_9"
+
+
+@pytest.mark.parametrize("name", ["a", "nowhere", "n" * 300])
+def test_a_step_that_is_missing_is_told_with_those_that_there_are(tmp_path, name):
+    managed(tmp_path / "a", 2, 10, default=PARAMS)
+    (tmp_path / "a" / "4").mkdir()  # not finished
+    available = "2, 10" if name == "a" else "none"
+    with pytest.raises(RequestError, match=f"has no step 4; available: {available}"):
+        step_folder(tmp_path / name, 4)
 
 
 def test_steps_of_the_new_interface_are_read(tmp_path):

@@ -74,11 +74,42 @@ def test_linear_positions_stay_linear():
     np.testing.assert_allclose(found[0, :, 1], np.linspace(0, 2, 9), atol=1e-6)
 
 
-def test_a_representation_layer_is_dropped_with_its_head():
-    params = drawn(vit(representation=7))
+@pytest.mark.parametrize(
+    ("options", "dropped"),
+    [({"representation": 8}, "pre_logits"), ({"head": "masked_patches"}, "mask")],
+)
+def test_what_the_model_lacks_is_dropped_with_the_head_behind_it(options, dropped):
+    params = drawn(vit(**options))
+    assert dropped in params
     found = adapted(params, vit())
-    assert "pre_logits" not in found
-    assert found["head"]["kernel"].shape == (8, 5)
+    assert dropped not in found
+    assert found["head"]["kernel"].shape == params["head"]["kernel"].shape == (8, 5)
+    assert not np.any(found["head"]["kernel"])
+
+
+def test_a_new_head_can_be_asked_for():
+    params = drawn(vit())
+    found = adapted(params, vit(), new_head=True)
+    assert not any(np.any(leaf) for leaf in found["head"].values())
+    np.testing.assert_array_equal(found["cls"], params["cls"])
+
+
+def test_between_rectangles_of_equally_many_tokens_positions_are_resized():
+    def of(height, width):
+        return registry.build("ViT-S/16", image_shape=(height, width, 3), classes=5, shape=SIZES)
+
+    old, new = of(32, 128), of(64, 64)  # 2x8 and 4x4 tokens
+    params = drawn(old)
+    before = params["Transformer"]["posembed_input"]["pos_embedding"]
+    after = adapted(params, new, image_shape=old.image_shape)
+    after = after["Transformer"]["posembed_input"]["pos_embedding"]
+    assert after.shape == before.shape == (1, 17, 8)
+    np.testing.assert_array_equal(after[:, 0], before[:, 0])
+    for place in (1, -4, 4, -1):  # the corners: of 4x4 ...
+        there = {1: 1, -4: -8, 4: 8, -1: -1}[place]  # ... and of 2x8
+        np.testing.assert_allclose(after[0, place], before[0, there], rtol=1e-6)
+    again = adapted(params, old, image_shape=old.image_shape)
+    np.testing.assert_array_equal(again["Transformer"]["posembed_input"]["pos_embedding"], before)
 
 
 def test_an_adapted_network_computes_what_it_did_before_its_head():
@@ -103,3 +134,5 @@ def test_a_mixer_cannot_be_resized():
 def test_positions_that_are_no_square_are_refused():
     with pytest.raises(RequestError, match="7 position embeddings are no square"):
         resized_positions(np.zeros((1, 7, 4)), (3, 3), 0)
+    with pytest.raises(RequestError, match="checkpoint: 7 position embeddings are not 2x4"):
+        resized_positions(np.zeros((1, 7, 4)), (3, 3), 0, old=(2, 4), what="checkpoint")

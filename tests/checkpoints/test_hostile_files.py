@@ -16,11 +16,20 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import torch_files
-from container_files import ARRAYS, WRITERS, safetensors_, safetensors_header, torch_legacy
+from container_files import (
+    ARRAYS,
+    WRITERS,
+    nested,
+    safetensors_,
+    safetensors_header,
+    same,
+    torch_legacy,
+)
 from container_files import msgpack as flax_msgpack
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from landscape.checkpoints import save_npz
 from landscape.checkpoints.containers import opened
 from landscape.checkpoints.containers.orbax import quiet
 from landscape.errors import RequestError
@@ -208,6 +217,27 @@ def test_a_name_comes_back_as_it_was_or_is_refused(tmp_path, write, name):
         assert "\0" not in name
 
 
+@pytest.mark.parametrize("name", ["file", "allow_pickle", "args", "kwds", "file/file", "a.npy"])
+def test_a_leaf_of_any_name_is_written_and_read(tmp_path, name):
+    arrays = {name: ARRAYS["body/kernel"], "half": ARRAYS["half"]}
+    save_npz(nested(arrays), tmp_path / "a.npz")
+    assert same(outcome(tmp_path / "a.npz"), arrays)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npz")[name], arrays[name])
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    with pytest.raises(ValueError, match="Object arrays"):
+        save_npz({"a": ARRAYS["half"], "b": np.array([{}])}, tmp_path / "a.npz")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a", "a.npy", "a.npz/b.npz"])
+def test_where_a_file_cannot_be_written_is_told(tmp_path, name):
+    (tmp_path / "a.npz").write_bytes(b"")
+    with pytest.raises(RequestError, match=rf"^out: {tmp_path}/{name} "):
+        save_npz({"a": np.ones(3)}, tmp_path / name)
+
+
 # --- code -----------------------------------------------------------------------------------------
 
 
@@ -251,6 +281,12 @@ PLACED = {
     "argument of a parameter": b"ctorch._utils\n_rebuild_parameter\n%s\x85R",
     "storage": b"%sQ",
     "attribute": b"}%sb",
+    "attribute of a namespace": b"cargparse\nNamespace\n)\x81}" + text("a") + b"%ssb",
+    "slot of a namespace": b"cargparse\nNamespace\n)\x81N}" + text("a") + b"%ss\x86b",
+    "argument of a namespace": b"cargparse\nNamespace\n%s\x85R",
+    "value of a scalar": b"cnumpy.core.multiarray\nscalar\n%s\x85R",
+    "class to reconstruct": b"ccopyreg\n_reconstructor\n%s\x85R",
+    "item of a default dict": b"ccollections\ndefaultdict\n)R" + text("a") + b"%ss",
     "never reached": b"}%s0",
 }
 
@@ -284,6 +320,7 @@ PIECES = [
     b"ctorch._utils\n_rebuild_tensor_v2\n",
     b"ctorch._utils\n_rebuild_parameter\n",
     b"ctorch\nFloatStorage\n",
+    b"cargparse\nNamespace\n",
     text("storage"),
     text("0"),
     text("cpu"),

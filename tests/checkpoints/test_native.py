@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import SingleDeviceSharding
 
@@ -92,7 +94,7 @@ def test_folder_that_is_no_run_or_has_no_step_is_refused(tmp_path):
         load(str(tmp_path / "nowhere"))
     with pytest.raises(RequestError, match="is no checkpoint; read are"):
         load(str(tmp_path))
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"schema": 1}')
     with pytest.raises(RequestError, match="has no complete checkpoint yet"):
         load(str(tmp_path))
     with pytest.raises(RequestError, match="is no checkpoint"):
@@ -112,18 +114,98 @@ def test_damaged_checkpoint_is_told_with_the_step_to_use_instead(run, tmp_path, 
             path.write_bytes(bytes(255 - byte for byte in content))
         else:
             path.unlink()
-    with pytest.raises(RequestError, match=rf"step 10 of .* is damaged .*; use {folder}@3") as told:
+    with pytest.raises(RequestError, match=rf"/10 cannot be read \(.*; use {folder}@3") as told:
         load(str(folder))
     assert "\n" not in str(told.value)
     assert load(f"{folder}@3").step == 3
 
 
-def test_damaged_configuration_is_told(run, tmp_path):
+@pytest.mark.parametrize(
+    "files", [["config.json"], ["config.json", "model.safetensors"], ["checkpoints/10/default/a"]]
+)
+def test_folders_of_others_are_no_run_folders(tmp_path, files):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('{"architectures": ["ViTModel"]}')
+    assert not native.is_run_folder(tmp_path)
+    with pytest.raises(RequestError, match="is not a run folder"):
+        native.existing_step(tmp_path)
+    with pytest.raises(RequestError, match="name another folder"):
+        native.save_params(tmp_path, 1, PARAMS, None, {"schema": 1})
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b", "nowhere"])
+def test_a_name_that_no_folder_can_have_is_no_run_folder(name):
+    path = Path(name)
+    assert not native.is_run_folder(path)
+    assert native.read_config(path) is None
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    with pytest.raises(RequestError, match=r"out: .* cannot be written \(File name too long\)"):
+        native.save_params(tmp_path / ("a" * 300), 1, PARAMS, None, {"schema": 1})
+
+
+def test_interrupted_writing_leaves_no_checkpoint_without_a_network(tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "run"
+    monkeypatch.setattr(ocp.CheckpointManager, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        native.save_params(folder, 1, PARAMS, None, {"schema": 1})
+    with pytest.raises(RequestError, match="has no complete checkpoint yet"):
+        load(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'{"schema": ', "is not readable as JSON"),
+        (b"[" * 100_000, "is not readable as JSON"),
+        (b'{"schema": "\xff"}', "is not readable as JSON"),
+        (b"[1]", "is no JSON object"),
+        (b"null", "is no JSON object"),
+        (b'{"model": null}', "describes no model"),
+        (b'{"model": ["ViT-Mini/2"]}', "describes no model"),
+        (b'{"data": "digits"}', "has 'digits' as its data"),
+        (b'{"preprocessing": 3}', "has 3 as its preprocessing"),
+        (b'{"model": {"name": 3}}', "describes no model"),
+        (b'{"model": {"name": "ViT-Mini/2", "depht": 3}}', "describes no model"),
+    ],
+)
+def test_damaged_configuration_is_told(tmp_path, content, told):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(
+        RequestError, match=rf"^checkpoint: {tmp_path}/config\.json {told}"
+    ) as found:
+        native.read_config(tmp_path)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("content", ['{"schema": ', '{"schema": 1, "model": {"name": "other"}}'])
+def test_a_run_with_a_damaged_configuration_is_still_a_run(run, tmp_path, content):
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
-    (folder / "config.json").write_text('{"schema": ')
-    with pytest.raises(RequestError, match=r"config\.json is not readable as JSON"):
+    (folder / "config.json").write_text(content)
+    with pytest.raises(RequestError, match=rf"^checkpoint: {folder}/config\.json "):
         load(str(folder))
+
+
+def test_parameters_beside_the_configuration_of_others_are_no_run(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    (folder / "config.json").write_text('{"model": "small", "data": "imagenet"}')
+    found = load(str(folder))
+    assert (found.format, found.step, found.config) == ("Orbax", 10, None)
+    assert found.params.keys() == PARAMS.keys()
+
+
+def test_a_configuration_is_returned_as_it_is(tmp_path):
+    config = {"schema": 1, "model": {"name": "ViT-Mini/2", "classes": 3}, "preprocessing": None}
+    native.write_config(tmp_path, config)
+    assert native.read_config(tmp_path) == config
+    assert native.is_run_folder(tmp_path)
 
 
 def test_nothing_is_printed(tmp_path, capfd):

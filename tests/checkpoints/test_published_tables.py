@@ -14,9 +14,9 @@ from published import shapes_of
 
 from landscape.checkpoints import compare
 from landscape.checkpoints.containers.container import Described
+from landscape.checkpoints.identification import leaf_shapes
 from landscape.checkpoints.namings import big_vision, timm, torchvision, vision_transformer
 from landscape.checkpoints.namings.naming import PARAMS, STATE
-from landscape.checkpoints.reading import leaf_shapes
 from landscape.checkpoints.recognition import recognised
 from landscape.models.registry import build, names
 from landscape.models.table import ENTRIES

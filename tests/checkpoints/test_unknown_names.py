@@ -70,7 +70,9 @@ def test_a_norm_after_pooling_is_another_network(tmp_path):
         arrays[f"fc_norm.{kind}"] = arrays.pop(f"norm.{kind}")
     found = opened(tmp_path, arrays)
     assert found.unknown == ("fc_norm.weight", "fc_norm.bias")
-    assert (found.network, found.request) == (None, None)
+    assert found.network.name == "ViT-Mini/2"
+    with pytest.raises(RequestError, match="2 missing"):
+        check_fit(found.params, build(**found.request).abstract())
 
 
 def test_activations_in_front_make_another_network(tmp_path):

@@ -94,6 +94,14 @@ def test_a_run_folder_keeps_step_network_and_preprocessing(tmp_path):
         write(written, tmp_path / "run")
 
 
+def test_a_run_folder_holds_whole_networks_only(tmp_path):
+    written = checkpoint("ViT-S/16", shape=VIT)
+    del written.params["cls"]
+    with pytest.raises(RequestError, match=r"a\.npz does not fit the model: .*1 missing \(cls\)"):
+        write(written, tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_npz_has_the_names_of_the_published_files(tmp_path):
     write(checkpoint("ViT-S/16", shape=VIT), tmp_path / "a.npz")
     names = set(np.load(tmp_path / "a.npz").files)
@@ -145,18 +153,48 @@ def test_what_torchvision_does_not_have_is_named(tmp_path, name, options, told):
     assert not list(tmp_path.iterdir())
 
 
-def test_safetensors_keep_activation_and_preprocessing(tmp_path):
-    written = checkpoint("ViT-S/16", shape=VIT)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("ViT-S/16", {"shape": {**VIT, "heads": 6}, "activation": "relu"}),
+        ("ViT-S/16", {"shape": VIT, "position_embedding": "sincos2d"}),
+        ("PlainViT-S/16", {"shape": VIT, "representation": 0}),
+        ("CIFAR-ResNet-20-noshort", {"shape": {"units": (1, 1), "width": 4}}),
+        ("ResNet-Mini", {"shape": {"groups": 2, "units": (1, 1)}}),
+    ],
+)
+def test_safetensors_keep_what_no_shape_tells(tmp_path, name, options):
+    written = checkpoint(name, **options)
     write(written, tmp_path / "a.safetensors")
     found = load(str(tmp_path / "a.safetensors"))
-    assert (found.activation, found.preprocessing) == ("gelu_tanh", "big_vision")
+    assert registry.build(**found.request) is registry.build(**written.request)
+    assert found.preprocessing == "big_vision"
+    same(found.params, written.params)
 
 
-def test_metadata_that_mean_nothing_here_are_left_alone(tmp_path):
+@pytest.mark.parametrize(
+    "told",
+    [
+        "",
+        "[",
+        "[" * 100_000,
+        "3",
+        "{}",
+        '{"model": {}}',
+        '{"model": {"name": "swish"}}',
+        '{"model": {"name": "ViT-Mini/2", "bogus": 1}}',
+        '{"model": {"name": "ViT-Mini/2", "shape": [1]}}',
+        '{"model": {"name": "ViT-Mini/2", "shape": {"heads": 7}}}',
+        '{"model": {"name": "ViT-Mini/2", "classes": 3}}',
+        '{"model": {"name": "Mixer-Mini/2"}}',
+    ],
+)
+def test_metadata_that_do_not_fit_are_left_alone(tmp_path, told):
     arrays = published.timm_vit(registry.build("ViT-Mini/2")).arrays
-    save_file(arrays, tmp_path / "a", {"activation": "swish", "preprocessing": "none"})
+    save_file(arrays, tmp_path / "a", {"landscape": told})
     found = load(str(tmp_path / "a"))
     assert (found.activation, found.preprocessing) == ("gelu_erf", "timm_vit")
+    check_fit(found.params, registry.build(**found.request).abstract())
 
 
 def test_fixed_positions_become_the_parameter_that_timm_has(tmp_path):
@@ -164,7 +202,6 @@ def test_fixed_positions_become_the_parameter_that_timm_has(tmp_path):
     write(plain, tmp_path / "a.safetensors")
     table = load_file(tmp_path / "a.safetensors")["pos_embed"]
     np.testing.assert_array_equal(table, sincos2d(4, 4, 48))
-    assert load(str(tmp_path / "a.safetensors")).request["position_embedding"] == "learned"
     with_token = checkpoint(
         "ViT-S/16", shape=VIT, position_embedding="sincos2d", classifier="token"
     )

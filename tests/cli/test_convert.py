@@ -2,11 +2,13 @@
 
 import itertools
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from landscape.checkpoints import load
+from landscape.checkpoints import Checkpoint, load, write
+from landscape.models.registry import build
 from landscape.parameters import named_leaves
 
 
@@ -43,10 +45,48 @@ def test_the_copy_is_analysed_like_the_run(run, weights, call, tmp_path):
 def test_it_says_what_the_reader_has_to_know(run, call, tmp_path):
     _, told, _ = call("convert", run, tmp_path / "a.safetensors")
     assert "act_layer='gelu_tanh'" in told["notes"][0]
-    assert load(str(tmp_path / "a.safetensors")).activation == "gelu_tanh"
+    assert load(str(tmp_path / "a.safetensors")).request["activation"] == "gelu_tanh"
     save_file(load_file(tmp_path / "a.safetensors"), tmp_path / "timm.safetensors")
     _, told, _ = call("convert", tmp_path / "timm.safetensors", tmp_path / "a.npz")
-    assert "was made with erf" in told["notes"][0]
+    assert told["notes"] == [
+        "the file does not tell its activation, gelu_erf, and is read as gelu_tanh; "
+        "say --activation gelu_erf",
+        "the file does not tell its preprocessing, timm_mixer, and is read as big_vision; "
+        "say --preprocessing timm_mixer",
+    ]
+    # What the notes say gives the same network.
+    losses = [
+        call("evaluate", "--checkpoint", tmp_path / path, "--data", "digits", *more)[1]["loss"]
+        for path, more in (
+            ("timm.safetensors", ()),
+            ("a.npz", ("--activation", "gelu_erf", "--preprocessing", "timm_mixer")),
+        )
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_a_network_that_shares_its_parameters_with_another_is_noted(call, tmp_path):
+    model = build("CIFAR-ResNet-20-noshort", shape={"width": 4, "units": (1, 1)})
+    params, state = model.init(jax.random.key(0)), model.init_state()
+    found = Checkpoint(params, None, {"model": model.request}, "made here", state=state)
+    write(found, tmp_path / "a.safetensors")
+    status, told, _ = call("convert", tmp_path / "a.safetensors", tmp_path / "a.npz")
+    assert status == 0
+    assert "say --model CIFAR-ResNet-20-noshort" in told["notes"][0]
+    more = ("--model", "CIFAR-ResNet-20-noshort")
+    status, told, err = call("convert", tmp_path / "a.npz", tmp_path / "run", *more)
+    assert (status, told["model"]) == (0, "CIFAR-ResNet-20-noshort"), err
+    assert load(str(tmp_path / "run")).request["name"] == "CIFAR-ResNet-20-noshort"
+
+
+def test_the_run_folder_of_a_network_without_preprocessing_is_analysed(call, tmp_path):
+    model = build("CIFAR-ResNet-20", shape={"width": 4, "units": (1, 1)})
+    params, state = model.init(jax.random.key(0)), model.init_state()
+    write(Checkpoint(params, 0, {"model": model.request}, "", state=state), tmp_path / "run")
+    pixels = np.zeros((4, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "images.npz", images=pixels, labels=np.arange(4))
+    asked = ["--checkpoint", tmp_path / "run", "--data", tmp_path / "images.npz"]
+    assert call("evaluate", *asked)[0] == 0
 
 
 def test_classes_are_changed_on_the_way(weights, call, tmp_path):
@@ -61,7 +101,10 @@ def test_classes_are_changed_on_the_way(weights, call, tmp_path):
 @pytest.mark.parametrize(
     ("target", "more", "line"),
     [
+        ("a.npz", ("--out", "b.npz"), "out: convert writes OUT"),
+        ("a.npz", ("--image-size", -4), "image_size: found -4"),
         ("a.pth", (), "of no format that is written"),
+        ("a.npz", ("--image-size", 16), "error: checkpoint"),
         ("a.npz", ("--image-size", 16), "of other shape"),
         ("a.npz", ("--model", "ViT-Mini/2"), "does not fit the model"),
     ],

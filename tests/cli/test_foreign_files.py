@@ -9,8 +9,8 @@ import zipfile
 import jax
 import numpy as np
 import pytest
-from checkpoints import torch_files
-from safetensors.numpy import load_file
+from checkpoints import published, torch_files
+from safetensors.numpy import load_file, save_file
 
 from landscape.checkpoints import Checkpoint, write
 from landscape.models.registry import build
@@ -76,6 +76,46 @@ def test_another_function_of_the_same_parameters_is_another_result(call, weights
         for more in ((), ("--activation", "relu"), ("--activation", "gelu_erf"))
     ]
     assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.fixture(scope="module")
+def vit():
+    """A state dict of timm's."""
+    return published.timm_vit(build("ViT-Mini/2")).arrays
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"blocks.0.ls1.gamma": np.full(48, 1e-3, "f")},  # DeiT III, DINOv2
+        {"fc_norm.weight": np.ones(48, "f"), "norm.weight": None, "norm.bias": None},
+    ],
+)
+def test_a_network_that_is_none_of_ours_is_not_taken_for_one(call, vit, tmp_path, extra):
+    arrays = {name: array for name, array in {**vit, **extra}.items() if array is not None}
+    path, added = tmp_path / "a.safetensors", next(iter(extra))
+    save_file(arrays, path)
+    _, found, _ = call("inspect", path)
+    assert (found["model"], found["fits"]) == ("ViT-Mini/2", False)
+    assert added in found["extra"]
+    for asked in (
+        ("evaluate", "--checkpoint", path, "--data", "digits", "--model", "ViT-Mini/2"),
+        ("convert", path, tmp_path / "b.npz"),
+        ("train", "--start-from", path, "--out", tmp_path / "tuned"),
+    ):
+        status, _, err = call(*asked)
+        assert status == 2
+        assert len(err.strip().splitlines()) == 1
+        assert not (tmp_path / "tuned").exists()
+        assert added in err
+
+
+def test_what_names_do_not_tell_is_noted(call, vit, tmp_path):
+    save_file(vit, tmp_path / "a.safetensors")
+    _, found, _ = call("inspect", tmp_path / "a.safetensors", "--out", tmp_path / "a.json")
+    assert found["notes"][0] == "3 heads, by convention for this width"
+    assert "DeiT" in found["notes"][1]
+    assert json.loads((tmp_path / "a.json").read_text()) == found
 
 
 class _Runs:

@@ -1,15 +1,17 @@
 """Names, sizes and requests, against the published parameter counts."""
 
+import json
 import subprocess
 import sys
 from functools import partial
 
 import jax
+import numpy as np
 import pytest
 
 from landscape.errors import RequestError
 from landscape.models.flops import count_flops
-from landscape.models.registry import build, names
+from landscape.models.registry import build, checked_request, names
 from landscape.parameters import size
 
 # vision_transformer's models_test.py, the model sizes of Chen et al. (arXiv:2106.01548) and of
@@ -233,6 +235,41 @@ def test_an_unknown_name_is_answered_with_the_nearest_names():
     [
         ({"name": "ViT-S/16", "image_shape": (100, 224, 3)}, "patch, 16 pixels, found 100x224"),
         ({"name": "Mixer-Mini/2", "image_shape": (8, 7, 1)}, "patch, 2 pixels, found 8x7"),
+        ({"name": "ViT-S/16", "image_shape": "224"}, "image_shape: found '224'"),
+        ({"name": "ViT-S/16", "image_shape": (224.9, 224, 3)}, "image_shape: found"),
+        ({"name": "ViT-S/16", "image_shape": ("224", "224", "3")}, "image_shape: found"),
+        ({"name": "ViT-S/16", "classes": True}, "classes: found True"),
+        ({"name": "ViT-S/16", "classes": np.zeros((3, 3))}, "classes: found array"),
+        ({"name": ["ViT-S/16"]}, "is not in the registry"),
+        ({"name": "ViT-S/16", "dropout": "0.1"}, "dropout: found '0.1'"),
+        ({"name": "ViT-S/16", "stochastic_depth": [0.1]}, "stochastic_depth: found \\[0.1\\]"),
+        ({"name": "ResNet-50", "dropout": "none"}, "dropout: found 'none'"),
+        ({"name": "ViT-S/16", "classifier": ["gap"]}, "classifier: found \\['gap'\\]"),
+        ({"name": "ViT-S/16", "activation": {}}, "activation: found {}"),
+        ({"name": "ViT-S/16", "head_init": ["zeros"]}, "head_init: found"),
+        ({"name": "ViT-S/16", "dtype": ["bfloat16"]}, "dtype: found"),
+        ({"name": "ViT-S/16", "representation": 0.0}, "representation: found 0.0"),
+        ({"name": "ViT-S/16", "remat": "no"}, "remat: found 'no'"),
+        ({"name": "ViT-S/16", "shape": 3}, "shape: found 3"),
+        ({"name": "ViT-S/16", "shape": []}, "shape: found \\[\\]"),
+        ({"name": "ViT-S/16", "shape": {"depth": True}}, "depth is True"),
+        ({"name": "ViT-S/16", "shape": {"depth": 2.0}}, "depth is 2.0"),
+        ({"name": "ViT22B-S/16", "shape": {"block": "paralel"}}, "block: found 'paralel'"),
+        ({"name": "CIFAR-ResNet-20", "shape": {"shortcut": "Pad"}}, "shortcut: found 'Pad'"),
+        ({"name": "CIFAR-ResNet-20", "shape": {"style": "imagenet"}}, "style: found 'imagenet'"),
+        ({"name": "CIFAR-ResNet-20", "shape": {"bottleneck": 1}}, "bottleneck is 1"),
+        ({"name": "ResNet-50", "shape": {"units": 3}}, "units is 3"),
+        ({"name": "ResNet-50", "shape": {"units": ()}}, "units is \\(\\)"),
+        ({"name": "ResNet-50", "shape": {"units": (1, 0)}}, "units is \\(1, 0\\)"),
+        ({"name": "R50+ViT-B/16", "shape": {"resnet": "34"}}, "resnet is '34'"),
+        ({"name": "ViT_C-1GF", "shape": {"convolutions": (8, 2)}}, "convolutions is \\(8, 2\\)"),
+        ({"name": "ViT_C-1GF", "shape": {"convolutions": ((8, 2, 1),)}}, "convolutions is"),
+        (
+            {"name": "ViT-S/16", "head": "masked_patches", "image_shape": (16, 16, 10**9)},
+            "head: masked_patches .* found 1000000000",
+        ),
+        ({"name": "PlainViT-S/16", "shape": {"width": 6}}, "sincos2d .* found 6"),
+        ({"name": "PlainViT-S/16", "shape": {"width": 4, "heads": 2}}, "sincos2d .* found 4"),
         ({"name": "ViT-S/16", "image_shape": (224, 224)}, "image_shape: found"),
         ({"name": "ViT-S/16", "image_shape": 224}, "image_shape: found 224"),
         ({"name": "ViT-S/16", "classes": 0}, "classes: found 0"),
@@ -259,6 +296,64 @@ def test_a_request_that_a_model_cannot_take_is_refused(request_, found):
     assert "\n" not in str(caught.value)
 
 
+def test_whole_numbers_of_numpy_are_taken():
+    shape = [np.int64(32), np.int32(32), np.uint8(3)]
+    model = build("ViT-S/16", classes=np.int64(7), image_shape=shape, shape={"depth": np.int64(2)})
+    assert model is build("ViT-S/16", classes=7, image_shape=(32, 32, 3), shape={"depth": 2})
+    json.dumps(model.request)
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_request_of_a_network_survives_json_and_makes_the_same_network(name):
+    model = build(name, classes=3)
+    request = json.loads(json.dumps(model.request))
+    assert checked_request(request) == request
+    assert build(**checked_request(request)) is model
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("R50+ViT-B/16", {"resnet": (1, 1)}),
+        ("ViT_C-1GF", {"convolutions": ((8, 4), (8, 4))}),
+        ("ViT22B-S/16", {"block": "sequential"}),
+        ("CIFAR-ResNet-20", {"bottleneck": True, "style": "torchvision", "units": (1,)}),
+    ],
+)
+def test_changed_sizes_survive_json(name, shape):
+    model = build(name, shape=shape)
+    request = json.loads(json.dumps(model.request))
+    assert checked_request(request) == request
+    assert build(**request) is model
+
+
+@pytest.mark.parametrize(
+    ("hostile", "found"),
+    [
+        (None, "model: found None"),
+        ([["name", "ViT-S/16"]], "model: found"),
+        ("ViT-S/16", "model: found 'ViT-S/16'"),
+        ({}, "its name is None"),
+        ({"name": ["ViT-S/16"]}, "its name is"),
+        ({"name": 16}, "its name is 16"),
+        ({"name": "x" * 10**6}, "is not in the registry"),
+        ({"name": "no\nname"}, "is not in the registry"),
+        ({"name": "ViT-S/16", "self": 1}, "'self' is no argument"),
+        ({"name": "ViT-S/16", "a\nb": 1}, "is no argument"),
+        ({"name": "ViT-S/16", 5: 1}, "5 is no argument"),
+    ],
+)
+def test_a_hostile_request_is_refused_in_one_line(hostile, found):
+    with pytest.raises(RequestError, match=found) as caught:
+        checked_request(hostile)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_checked_request_has_the_registrys_spelling():
+    assert checked_request({"name": "vit_s16", "classes": 3}) == {"name": "ViT-S/16", "classes": 3}
+
+
 def test_sizes_of_an_entry_can_be_changed():
     model = build("ViT-S/16", shape={"depth": 2, "width": 96, "mlp": 128})
     assert model.parameter_count() == vit_size(16, 96, 2, 128, 196, 3, 1000)
@@ -273,8 +368,21 @@ def test_small_images_get_the_small_stem():
 def test_the_gap_classifier_has_no_class_token():
     model = build("ViT-B/16", classifier="gap")
     assert model.tokens == 196
-    assert model.parameter_count() == 86_566_120  # models_test.py, "ViT-B_16-gap-norep"
     assert "cls" not in model.abstract()
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("ViT-B/16", 86_566_120),
+        ("ViT-B/32", 88_222_696),
+        ("ViT-S/16", 22_049_896),
+        ("ViT-S/32", 22_878_184),
+    ],
+)
+def test_counts_with_the_gap_classifier_are_the_published_ones(name, count):
+    # models_test.py, "ViT-B_16-gap-norep" and its kin
+    assert build(name, classifier="gap").parameter_count() == count
 
 
 def test_names_are_listed_without_loading_jax():

@@ -16,6 +16,7 @@ from landscape.errors import RequestError
 
 # Msgpack comes last: it has no magic number.
 _KINDS = (torch_pickle, npz, safetensors, keras, msgpack)
+_SUFFIXES = (".safetensors", ".npz", ".msgpack", ".bin", ".pt", ".pth", ".th", ".tar")
 _READ = "NumPy .npz, safetensors, PyTorch, Flax msgpack and Orbax folders"
 
 
@@ -32,13 +33,22 @@ def opened(path: Path) -> Container:
             raise RequestError(f"checkpoint: there is no {path}")
         kind = next((kind for kind in _kinds(path) if kind.recognises(path)), None)
         what = "is no checkpoint" if path.is_dir() or path.stat().st_size else "is empty"
+        inside = _file_in(path)
     except OSError as error:
         raise RequestError(f"checkpoint: {path} cannot be read ({error.strerror})") from error
+    if kind is None and inside is not None:
+        raise RequestError(f"checkpoint: {path} {what}; name the file in it: {inside}")
     if kind is None:
         raise RequestError(f"checkpoint: {path} {what}; read are {_READ}")
     if kind is keras:
         raise keras.refusal(path)
     return kind.opened(path)
+
+
+def _file_in(folder: Path) -> Path | None:
+    """The file in a folder that is called like one that is read; the first of several."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return next((file for suffix in _SUFFIXES for file in files if file.suffix == suffix), None)
 
 
 def _kinds(path: Path) -> tuple[ModuleType, ...]:

@@ -6,6 +6,8 @@ OCDBT database or in one folder each. Orbax itself reads them.
 
 import gc
 import logging
+import os.path
+import re
 import sys
 import time
 import traceback
@@ -21,16 +23,34 @@ import numpy as np
 
 from landscape.checkpoints.containers.container import Container, Described, batches
 from landscape.checkpoints.containers.limits import LONGEST_INDEX, checked, damage_told
+from landscape.errors import RequestError
 from landscape.parameters import leaf_names
 
 _METADATA = "_METADATA"
 _LONGEST_METADATA = 4 * LONGEST_INDEX  # it takes some 250 bytes to name an array
 _UNFINISHED = ".orbax-checkpoint-tmp"
+_CHECKPOINTS = "checkpoints"  # the usual folder of steps in an experiment's
+_NUMBERED = re.compile(r"(?:checkpoint_)?([0-9]+)")  # with the prefix of flax.training
 
 
 def recognises(path: Path) -> bool:
-    """Whether a folder, or one in it, has Orbax's ``_METADATA``; it may still be damaged."""
+    """Whether a folder, or a step in it, has Orbax's ``_METADATA``; it may still be damaged."""
     return path.is_dir() and _step(path) is not None
+
+
+def step_folder(path: Path, step: int) -> Path:
+    """The folder of one of the numbered steps in a folder.
+
+    Raises
+    ------
+    RequestError
+        If it has no such step.
+    """
+    steps = _steps(path) if os.path.isdir(path) else {}  # unlike Path's, for names of any length
+    if step not in steps:
+        available = ", ".join(map(str, steps)) or "none"
+        raise RequestError(f"checkpoint: {path} has no step {step}; available: {available}")
+    return steps[step]
 
 
 def opened(path: Path) -> "OrbaxFolder":
@@ -54,8 +74,7 @@ def opened(path: Path) -> "OrbaxFolder":
                 for leaf, array in _arrays(item, tree).items():
                     arrays[prefix + leaf] = array
                     sources[prefix + leaf] = (item, leaf)
-        step = int(folder.name) if folder.name.isdecimal() else None
-        return OrbaxFolder(path, arrays, step, sources)
+        return OrbaxFolder(path, arrays, _number(folder), sources)
 
 
 @dataclass(frozen=True)
@@ -157,9 +176,22 @@ def _reader(folder: Path) -> Iterator[tuple[Any, Path, Any]]:
 
 def _step(path: Path) -> Path | None:
     """The folder of items that a folder is, or its newest numbered one."""
-    numbered = sorted((int(f.name), f) for f in path.iterdir() if f.name.isdecimal())
-    folders = (path, *(folder for _, folder in reversed(numbered)))
-    return next((folder for folder in folders if _items(folder)), None)
+    if _items(path):
+        return path
+    return next(reversed(_steps(path).values()), None)
+
+
+def _steps(path: Path) -> dict[int, Path]:
+    """The numbered folders of items in a folder, or in its ``checkpoints``, ascending."""
+    parents = (parent for parent in (path, path / _CHECKPOINTS) if parent.is_dir())
+    folders = (folder for parent in parents for folder in parent.iterdir())
+    numbered = sorted((n, folder) for folder in folders if (n := _number(folder)) is not None)
+    return {number: folder for number, folder in numbered if _items(folder)}
+
+
+def _number(folder: Path) -> int | None:
+    match = _NUMBERED.fullmatch(folder.name)
+    return match and int(match[1])
 
 
 def _items(folder: Path) -> dict[str, Path]:
@@ -174,7 +206,7 @@ def _items(folder: Path) -> dict[str, Path]:
 
 def _is_item(folder: Path) -> bool:
     """Whether it belongs to a step: it is no step or checkpoint of its own, and finished."""
-    alone = folder.name.isdecimal() or (folder / "_CHECKPOINT_METADATA").exists()
+    alone = _number(folder) is not None or (folder / "_CHECKPOINT_METADATA").exists()
     return not alone and _UNFINISHED not in folder.name and (folder / _METADATA).is_file()
 
 

@@ -2,7 +2,8 @@
 
 The pickle is not unpickled: its instructions are followed here, one by one, as far as tensors and
 plain containers need them. There is nothing in it that could call, import or change anything, and
-nothing is allocated that the file is not long enough to fill.
+nothing is allocated that the file is not long enough to fill. What training leaves beside the
+tensors (arguments, metrics, paths) is passed over without being made.
 """
 
 import io
@@ -22,7 +23,7 @@ import ml_dtypes
 import numpy as np
 
 from landscape.checkpoints.containers.archive import ZIP, archive
-from landscape.checkpoints.containers.container import Container, Described
+from landscape.checkpoints.containers.container import Container, Described, damaged
 from landscape.checkpoints.containers.limits import MOST_DIMENSIONS, checked, damage_told
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -41,19 +42,39 @@ _DTYPES = {
     "ByteStorage": "<u1",
     "BoolStorage": "?",
 }
-_HOLDERS = (
-    "state_dict",
-    "model",
-    "net",
-    "params",
-    "model_state_dict",
+_HOLDERS = (  # the first four as timm has them: averaged weights before the last ones
     "state_dict_ema",
     "model_ema",
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "ema",
+    "teacher",
+    "weights",
+    "net",
+    "module",
+    "params",
 )
-_PREFIXES = ("module.", "_orig_mod.")  # of torch.nn.DataParallel and torch.compile
+_PATHS = "Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath"
+_TYPES = "object bool int float complex str bytes bytearray tuple list dict set frozenset"
+_PASSED_OVER = {  # names by module, of Python 2 and 3 and of NumPy 1 and 2
+    "argparse": "Namespace",
+    "types": "SimpleNamespace",
+    "collections": "Counter defaultdict deque",
+    "datetime": "date datetime timedelta",
+    "numpy": "dtype ndarray",
+    "torch": "Size device",
+    "_codecs": "encode",  # how Python 3 writes bytes for Python 2
+    **dict.fromkeys(("pathlib", "pathlib._local"), _PATHS),
+    **dict.fromkeys(("builtins", "__builtin__"), _TYPES),
+    **dict.fromkeys(("copyreg", "copy_reg"), "_reconstructor"),
+    **dict.fromkeys(("numpy.core.multiarray", "numpy._core.multiarray"), "scalar _reconstruct"),
+}
 _MOST_INSTRUCTIONS = 2_000_000
 _LONGEST_PICKLE = 64 * 2**20
 _REMEDY = "get an undamaged copy, or save the state_dict alone with torch.save"
+_REMEDY_OF_WHOLE = "if you trust it, load it with PyTorch and save module.state_dict() alone"
+_SHOWN = 4
 
 
 def recognises(path: Path) -> bool:
@@ -67,29 +88,42 @@ def recognises(path: Path) -> bool:
 def opened(path: Path) -> "TorchFile":
     """The described tensors of a state dict, in the file's order; no values are read.
 
-    The state dict is what the object in the file holds as ``state_dict``, ``model``, ``net``,
-    ``params``, ``model_state_dict``, ``state_dict_ema`` or ``model_ema``, or the object itself;
-    a ``module.`` or ``_orig_mod.`` in front of every name is taken off.
+    The state dict is the object in the file itself, or what it holds as ``state_dict_ema``,
+    ``model_ema``, ``state_dict``, ``model``, ...: the first there is, and then the ``holder`` in
+    the metadata.
 
     Raises
     ------
     RequestError
-        If the file is damaged, holds anything but tensors, or no state dict.
+        If the file is damaged, wants to run code, or holds no state dict.
     """
     with damage_told(path, _REMEDY):
         with path.open("rb") as file:
             kind = TorchZip if file.read(len(ZIP)) == ZIP else TorchLegacy
-        found, sources = kind.unpickled(path)
-        tensors = _state_dict(found)
-        while tensors and (prefix := _shared_prefix(tensors)):
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+        try:
+            found, sources = kind.unpickled(path)
+            holder, tensors = _state_dict(found)
+        except _Other as error:
+            raise damaged(path, error, _REMEDY_OF_WHOLE) from error
         for tensor in tensors.values():
             _check_extent(tensor, sources)
         described = ((name, Described(t.shape, t.storage.dtype)) for name, t in tensors.items())
-        return kind(path, checked(described, path.stat().st_size), tensors, sources)
+        arrays = checked(described, path.stat().st_size)
+        told = {} if holder is None else {"holder": holder}
+        return kind(path, arrays, tensors, sources, metadata=told)
 
 
 # --- what the pickles may hold --------------------------------------------------------------------
+
+
+class _Other(ValueError):
+    """The file may well be whole, but is no state dict and holds none that is read."""
+
+
+class _PassedOver(NamedTuple):
+    """What stands for an object that is no tensor, and for its class; it does nothing."""
+
+    name: str
 
 
 class _Kind(NamedTuple):
@@ -148,14 +182,17 @@ _CONSTANTS = {
     "EMPTY_DICT": dict,
     "EMPTY_LIST": list,
     "EMPTY_TUPLE": tuple,
+    "EMPTY_SET": lambda: _PassedOver("set"),
 }
 _LITERALS = {
     "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE",
-    "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
+    "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BYTEARRAY8",
 }  # fmt: skip
 
 
-def _set(mapping: dict, key: Any, value: Any) -> None:
+def _set(mapping: Any, key: Any, value: Any) -> None:
+    if type(mapping) is _PassedOver:
+        return
     # The hash of a tuple takes as much time, and of the stack, as the tuple is large and deep.
     if type(mapping) is not dict or not isinstance(key, str | int | float | bytes | None):
         raise ValueError("an entry of what is no mapping, or without a plain name")
@@ -201,16 +238,23 @@ class _Reader:
             case "BINGET" | "LONG_BINGET":
                 stack.append(self._memo[value])
             case "BINSTRING" | "SHORT_BINSTRING":  # of Python 2
-                stack.append(value.encode("latin-1").decode())
+                stack.append(value.encode("latin-1").decode(errors="surrogateescape"))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 stack.append(tuple(self._popped(int(instruction[-1]))))
             case "TUPLE":
                 stack.append(tuple(self._since_mark()))
             case "APPEND" | "APPENDS":
                 values = self._popped(1) if instruction == "APPEND" else self._since_mark()
-                if type(stack[-1]) is not list:
+                if type(stack[-1]) is list:
+                    stack[-1].extend(values)
+                elif type(stack[-1]) is not _PassedOver:
                     raise ValueError("it appends to what is no list")
-                stack[-1].extend(values)
+            case "ADDITEMS":
+                self._since_mark()
+                _passed_over(stack[-1])
+            case "FROZENSET":
+                self._since_mark()
+                stack.append(_PassedOver("frozenset"))
             case "SETITEM" | "SETITEMS":
                 items = self._popped(2) if instruction == "SETITEM" else self._since_mark()
                 for key, item in zip(items[::2], items[1::2], strict=True):
@@ -223,9 +267,12 @@ class _Reader:
                 stack.append(self._storage(*self._popped(1)))
             case "REDUCE":
                 stack.append(self._reduced(*self._popped(2)))
+            case "NEWOBJ" | "NEWOBJ_EX":
+                kind, *_ = self._popped(2 if instruction == "NEWOBJ" else 3)
+                stack.append(_passed_over(kind))
             case "BUILD":  # the attributes of an ordered dict are not needed
                 _, made = self._popped(1), stack[-1]
-                if type(made) is not dict:
+                if type(made) not in (dict, _PassedOver):
                     raise ValueError("it sets attributes of what has none")
             case _:
                 raise ValueError(f"no tensor needs its instruction {instruction}")
@@ -244,9 +291,12 @@ class _Reader:
         return values
 
     def _reduced(self, function: Any, arguments: Any) -> Any:
+        if type(function) is _PassedOver:
+            return function
         if not any(function is known for known in _FUNCTIONS) or type(arguments) is not tuple:
             raise ValueError("it calls what is no function")
-        self._take_steps(len(arguments) + sum(len(a) for a in arguments[:1] if type(a) is list))
+        walked = (a for a in arguments[:1] if isinstance(a, list | tuple | dict))
+        self._take_steps(len(arguments) + sum(map(len, walked)))
         return function(*arguments)
 
     def _take_steps(self, count: int) -> None:
@@ -272,12 +322,18 @@ class _Reader:
 def _known(module: Any, name: Any) -> Any:
     if not isinstance(module, str) or not isinstance(name, str):
         raise ValueError("it wants to load what has no name")
-    try:
+    if (module, name) in _KNOWN:
         return _KNOWN[module, name]
-    except KeyError:
-        raise ValueError(
-            f"it wants to load {module}.{name}, which is no part of a tensor"
-        ) from None
+    if name in _PASSED_OVER.get(module, "").split():
+        return _PassedOver(f"{module}.{name}")
+    wanted = f"{module}.{name}"[:80]
+    raise _Other(f"it wants to run code: to load {wanted!r}, which is no part of a tensor")
+
+
+def _passed_over(kind: Any) -> _PassedOver:
+    if type(kind) is not _PassedOver:
+        raise ValueError("it makes an object that no tensor needs")
+    return kind
 
 
 # --- the two formats ------------------------------------------------------------------------------
@@ -419,15 +475,19 @@ def _array(tensor: _Tensor, values: np.ndarray) -> np.ndarray:
     return view if view.size == values.size else view.copy()
 
 
-def _state_dict(found: Any) -> dict[str, _Tensor]:
-    held = [found.get(name) for name in _HOLDERS] if type(found) is dict else []
-    for candidate in (*held, found):
-        if type(candidate) is dict:
-            tensors = {name: t for name, t in candidate.items() if type(t) is _Tensor}
-            if tensors and all(isinstance(name, str) for name in tensors):
-                return tensors
-    raise ValueError("it holds no mapping of names to tensors")
-
-
-def _shared_prefix(names: Iterable[str]) -> str | None:
-    return next((p for p in _PREFIXES if all(name.startswith(p) for name in names)), None)
+def _state_dict(found: Any) -> tuple[str | None, dict[str, _Tensor]]:
+    """The tensors, and under which name the file holds them; None if it is they."""
+    keys = found if type(found) is dict else {}
+    held = {name: keys[name] for name in _HOLDERS if name in keys}
+    for holder, candidate in (*held.items(), (None, keys)):
+        if type(candidate) is not dict:
+            continue
+        tensors = {name: t for name, t in candidate.items() if type(t) is _Tensor}
+        if tensors and all(isinstance(name, str) for name in tensors):
+            other = next((item for item in candidate.items() if type(item[1]) is _PassedOver), None)
+            if other is not None:
+                raise _Other(f"among tensors it holds {other[1].name} as {str(other[0])[:60]!r}")
+            return holder, tensors
+    shown = ", ".join(repr(key)[:40] for key in list(keys)[:_SHOWN])
+    among = f" among {shown}{', ...' if len(keys) > _SHOWN else ''}" if keys else ""
+    raise _Other(f"it holds no mapping of names to tensors{among}")

@@ -13,7 +13,7 @@ import numpy as np
 from landscape.checkpoints.containers.container import MOST_ARRAYS, Described
 from landscape.checkpoints.namings import vision_transformer
 from landscape.checkpoints.namings.layouts import SAME, Layout
-from landscape.checkpoints.namings.naming import PARAMS, Reading, Tensor
+from landscape.checkpoints.namings.naming import PARAMS, POSITION_LEAF, Reading, Tensor
 
 NAME = "big_vision"
 _POSITIONS = ("pos_embedding", "Transformer/pos_embedding")
@@ -54,8 +54,7 @@ def read(arrays: Mapping[str, Described]) -> Reading | None:
     for name, short in names.items():
         if short in _POSITIONS:
             layout = _positions(arrays[name].shape, "cls" in short_names)
-            leaf = "Transformer/posembed_input/pos_embedding"
-            special.append(Tensor(name, (PARAMS + leaf,), layout))
+            special.append(Tensor(name, (PARAMS + POSITION_LEAF,), layout))
         elif short.startswith(_STACKED):
             rest = short.removeprefix(_STACKED)
             depth = sum(arrays[name].shape[:1])  # 0 of a scalar

@@ -38,9 +38,9 @@ VECTOR = _permuted((0,))
 CONVOLUTION = _permuted((3, 2, 0, 1))
 DENSE = _permuted((1, 0))
 
-# A dense layer kept as a 1x1 convolution.
+# A dense layer kept as a 1x1 convolution; of larger ones squeeze makes a ValueError.
 POINTWISE = Layout(
-    lambda array, heads: (array[:, :, 0, 0].T,), lambda leaf: leaf.T[:, :, None, None]
+    lambda array, heads: (array.squeeze((2, 3)).T,), lambda leaf: leaf.T[:, :, None, None]
 )
 
 

@@ -15,6 +15,7 @@ from landscape.checkpoints.namings.layouts import (
 )
 
 PARAMS, STATE = "params/", "batch_stats/"
+POSITION_LEAF = "Transformer/posembed_input/pos_embedding"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class Tensor:
 class Reading:
     """What a naming makes of the names in a file.
 
+    Trees of Flax keep what has no place in a network of ours among the tensors, under its own name;
+    tables of names cannot, and tell it as unknown.
+
     Attributes
     ----------
     naming
@@ -52,6 +56,8 @@ class Reading:
         What belongs to checkpoints of this origin; None where that is open.
     heads
         Attention heads, where shapes do not tell; 0 where they do.
+    part
+        What is in front of the names of those arrays that are read.
     """
 
     naming: str
@@ -60,6 +66,7 @@ class Reading:
     activation: str | None = None
     preprocessing: str | None = None
     heads: int = 0
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,6 +143,35 @@ def dense(name: str, leaf: str, kernel: Layout = DENSE, **shift: int) -> list[Ro
 def convolution(name: str, leaf: str, **shift: int) -> Row:
     """The kernel of a convolution without bias."""
     return row(f"{name}.weight", f"{leaf}/kernel", layout=CONVOLUTION, **shift)
+
+
+def prefixes(names: Iterable[str], marks: re.Pattern[str]) -> list[str]:
+    """What stands in front of marks in names; the fewest parts first, ``params/`` before others.
+
+    The parameters themselves come first: an optimiser's moments are named like them, further down.
+    """
+    found = {name[: match.start("mark")] for name in names if (match := marks.search(name))}
+    return sorted(found, key=lambda prefix: (_parts(prefix), prefix != PARAMS, prefix))
+
+
+def the_first(found: Sequence[str]) -> str | None:
+    """The prefix to read; None if there is none.
+
+    Raises
+    ------
+    ValueError
+        If several have an equal claim.
+    """
+    equal = [prefix for prefix in found if _parts(prefix) == _parts(found[0])]
+    if len(equal) > 1 and PARAMS not in equal:
+        raise ValueError(
+            f"it holds {len(equal)} networks, {', '.join(equal[:3])}; save one of them alone"
+        )
+    return found[0] if found else None
+
+
+def _parts(prefix: str) -> int:
+    return len(re.findall("[./]", prefix))
 
 
 def read_by(

@@ -17,6 +17,7 @@ from landscape.checkpoints.namings.layouts import (
 )
 from landscape.checkpoints.namings.naming import (
     PARAMS,
+    POSITION_LEAF,
     Reading,
     Row,
     convolution,
@@ -25,6 +26,7 @@ from landscape.checkpoints.namings.naming import (
     read_by,
     row,
 )
+from landscape.models.table import ENTRIES
 
 NAME = "timm"
 POSITIONS = "pos_embed"
@@ -61,7 +63,7 @@ _BACKBONE = "patch_embed.backbone."
 _HEAD = dense("head", "head")
 _VIT = [
     row("cls_token", "cls", layout=SAME),
-    row(POSITIONS, "Transformer/posembed_input/pos_embedding", layout=SAME),
+    row(POSITIONS, POSITION_LEAF, layout=SAME),
     *dense("patch_embed.proj", "embedding", CONVOLUTION),
     *norm("blocks.{i}.norm1", f"{_BLOCK}/LayerNorm_0"),
     *_projections("blocks.{i}.attn.qkv", _ATTENTION, ("query", "key", "value")),
@@ -136,8 +138,6 @@ _HEADS = {1152: 16, 1408: 16, 1664: 16}
 
 def heads_of(shape: tuple[int, ...]) -> int:
     """Heads of a ViT by the width of its fused projection, which does not tell: by convention."""
-    from landscape.models.table import ENTRIES
-
     width = shape[-1] if shape else 0
     for entry in ENTRIES.values():
         if entry.family == "vit" and entry.shape["width"] == width:

@@ -6,6 +6,7 @@ from landscape.checkpoints.containers.container import Described
 from landscape.checkpoints.namings.layouts import CONVOLUTION, OUT, SAME, fused
 from landscape.checkpoints.namings.naming import (
     PARAMS,
+    POSITION_LEAF,
     Reading,
     Row,
     batch_norm,
@@ -42,7 +43,7 @@ _ATTENTION = f"{_BLOCK}/MultiHeadDotProductAttention_0"
 _VIT = [
     row("class_token", "cls", layout=SAME),
     *dense("conv_proj", "embedding", CONVOLUTION),
-    row(POSITIONS, "Transformer/posembed_input/pos_embedding", layout=SAME),
+    row(POSITIONS, POSITION_LEAF, layout=SAME),
     *norm(f"{_LAYER}.ln_1", f"{_BLOCK}/LayerNorm_0"),
     *(
         row(

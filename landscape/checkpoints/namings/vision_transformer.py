@@ -11,11 +11,21 @@ from collections.abc import Iterable, Mapping
 
 from landscape.checkpoints.containers.container import Described
 from landscape.checkpoints.namings.layouts import SAME, Layout
-from landscape.checkpoints.namings.naming import PARAMS, STATE, Reading, Tensor
+from landscape.checkpoints.namings.naming import (
+    PARAMS,
+    STATE,
+    Reading,
+    Tensor,
+    prefixes,
+    the_first,
+)
 
 NAME = "vision_transformer"
-# Each network of ours has exactly one of these; what is in front of it holds the parameters.
-_MARKS = ("embedding/kernel", "conv_root/kernel", "stem/kernel", "conv1/kernel", "head/kernel")
+# What is in front of a network's first blocks holds its parameters.
+_BLOCKS = re.compile(
+    r"(?:^|/)(?P<mark>Transformer/encoderblock(_\d+)?/|MixerBlock_\d+/|block1/unit1/|layer1/0/)"
+)
+_STEMS = ("embedding/kernel", "conv_root/kernel", "stem/kernel", "conv1/kernel")
 _IN_BLOCK = re.compile(
     r"(Transformer/encoderblock(?:_\d+)?)/"
     r"(LayerNorm|MultiHeadDotProductAttention|MlpBlock)_(\d+)/(.+)"
@@ -31,16 +41,17 @@ _FLATTENED = Layout(
 def prefix_of(arrays: Iterable[str]) -> str | None:
     """What is in front of the parameters' names, "" or "opt/target/"; None without parameters.
 
-    The shortest: an optimiser's moments are named like the parameters, further down.
+    Of several networks, one that sees images.
+
+    Raises
+    ------
+    ValueError
+        If there are several of those.
     """
-    found = {
-        name.removesuffix(mark)
-        for name in (name.removesuffix(_NNX_VALUE) for name in arrays)
-        for mark in _MARKS
-        if name == mark or name.endswith(f"/{mark}")
-    }
-    ranked = sorted(found, key=lambda prefix: (prefix.count("/"), prefix != PARAMS, prefix))
-    return ranked[0] if ranked else None
+    names = {name.removesuffix(_NNX_VALUE) for name in arrays}
+    found = prefixes(names, _BLOCKS)
+    seeing = [prefix for prefix in found if any(prefix + stem in names for stem in _STEMS)]
+    return the_first(seeing or found)
 
 
 def below(arrays: Mapping[str, Described], prefix: str) -> dict[str, str]:
@@ -87,6 +98,7 @@ def read_below(
         tuple(tensors),
         activation="relu" if resnet and not hybrid else "gelu_tanh",
         preprocessing=None if with_batch_norm else "big_vision",
+        part=prefix,
     )
 
 
@@ -136,6 +148,7 @@ def published_names(leaves: Iterable[str]) -> dict[str, str]:
         name = leaf.removeprefix(PARAMS)
         if match := _IN_BLOCK.fullmatch(name):
             block, kind, number, rest = match.groups()
-            name = f"{block}/{_LEGACY[f'{kind}_{number}']}/{rest}"
+            module = f"{kind}_{number}"
+            name = f"{block}/{_LEGACY.get(module, module)}/{rest}"
         names[leaf] = name
     return names
