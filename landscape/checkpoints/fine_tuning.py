@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from landscape.checkpoints.fit import check_fit
+from landscape.checkpoints.fit import HEADS, check_fit
 from landscape.checkpoints.flat import nested
+from landscape.checkpoints.namings.naming import POSITION_LEAF
 from landscape.errors import RequestError
 from landscape.parameters import named_leaves
 
-_POSITIONS = "Transformer/posembed_input/pos_embedding"
-_HEADS = ("head/", "linear/", "fc/")
 _REPRESENTATION = "pre_logits/"
 _MASK = "mask"
 
@@ -56,16 +55,16 @@ def adapted(
         if name == _MASK or name.startswith(_REPRESENTATION):
             del leaves[name]
             new_head = True
-    if _POSITIONS in leaves and _POSITIONS in expected:
+    if POSITION_LEAF in leaves and POSITION_LEAF in expected:
         old = image_shape and _grid(image_shape, model.patch)
-        new, shape = _grid(model.image_shape, model.patch), expected[_POSITIONS]
-        if (old != new) if old else (leaves[_POSITIONS].shape != shape):
-            leaves[_POSITIONS] = resized_positions(
-                leaves[_POSITIONS], new, shape[1] - math.prod(new), old=old, what=what
+        new, shape = _grid(model.image_shape, model.patch), expected[POSITION_LEAF]
+        if (old != new) if old else (leaves[POSITION_LEAF].shape != shape):
+            leaves[POSITION_LEAF] = resized_positions(
+                leaves[POSITION_LEAF], new, shape[1] - math.prod(new), old=old, what=what
             )
     for name, shape in expected.items():
         fits = name in leaves and leaves[name].shape == shape
-        if name.startswith(_HEADS) and (new_head or not fits):
+        if name.startswith(HEADS) and (new_head or not fits):
             leaves[name] = np.zeros(shape, np.float32)
     tree = nested(leaves, what)
     check_fit(tree, model.abstract(), what)

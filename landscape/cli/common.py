@@ -168,11 +168,18 @@ def _from_toml(options: type, path: str) -> dict[str, Any]:
 
 def _checked(value: Any, hint: Any, where: str) -> Any:
     """A TOML value as its option's type; tyro checks only what comes from flags."""
-    accepted = typing.get_args(hint) or (hint,)
-    if typing.get_origin(hint) is typing.Literal:
-        if value in accepted:
+    accepted = (hint,) if typing.get_origin(hint) is typing.Literal else typing.get_args(hint)
+    accepted = accepted or (hint,)
+    words = [
+        word
+        for option in accepted
+        if typing.get_origin(option) is typing.Literal
+        for word in typing.get_args(option)
+    ]
+    if words:
+        if value in words:
             return value
-        raise RequestError(f"{where} is {value!r}, use one of {', '.join(map(str, accepted))}")
+        raise RequestError(f"{where} is {value!r}, use one of {', '.join(map(str, words))}")
     if isinstance(value, list) and (
         tuple in accepted or typing.get_origin(hint) is tuple or hint is tuple
     ):

@@ -54,7 +54,8 @@ def execute(options: Options) -> common.Outcome:
     else:
         model, params = registry.build(**request), found.params
         if options.image_size is not None or options.classes is not None:
-            params = adapted(params, model, what=what)
+            before = registry.build(**found.request)
+            params = adapted(params, model, image_shape=before.image_shape, what=what)
         described = {**(found.config or {}), "model": dict(model.request)}
         found = dataclasses.replace(found, params=params, config=described)
         checkpoints.check_whole(found, model, what)

@@ -105,7 +105,7 @@ def _notes(found: Any) -> list[str]:
         if found.naming == "timm":
             notes.append(
                 "DeiT and MAE have the same names and ImageNet's mean and deviation "
-                "(--preprocessing timm_resnet)"
+                "(--preprocessing deit)"
             )
     return notes
 

@@ -26,8 +26,8 @@ def load_folder(
     """Images in class folders, as uint8 in memory.
 
     Class folders are numbered in sorted order (by value if all names are numbers); images are
-    sorted by name. Grey images give one channel if all are grey, else everything becomes RGB;
-    transparency is dropped.
+    sorted by name, hidden ones left out. Grey images give one channel if all are grey, else
+    everything becomes RGB; transparency is dropped.
 
     Parameters
     ----------
@@ -37,14 +37,17 @@ def load_folder(
     reference
         How messages call it.
     image_size
-        Resize to squares of this many pixels. Needed if images differ in size.
+        Resize to squares of this many pixels. Needed if images differ in size. Where every image
+        has this size already, all are taken as they are: benchmark sets such as ImageNet-C are
+        kept cropped.
     geometry
         How to resize. None: cut out the central square (bilinear, antialiased).
 
     Raises
     ------
     RequestError
-        If there are no images, one cannot be read, or sizes differ.
+        If there are no images, one cannot be read, sizes differ, or class folders are in ``test``
+        or ``val`` alone.
     """
     if image_size is not None and image_size < 1:
         raise RequestError(f"image_size: {image_size} pixels; give at least 1")
@@ -53,6 +56,7 @@ def load_folder(
         train_root = folder / "train"
         test_root = next((folder / n for n in TEST_FOLDERS if (folder / n).is_dir()), None)
     else:
+        _refuse_test_alone(folder, reference)
         train_root, test_root = folder, None
     names = [path.name for path in _class_folders(train_root)]
     splits = [("train", train_root)] + ([("test", test_root)] if test_root else [])
@@ -62,7 +66,10 @@ def load_folder(
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         heads = list(pool.map(_head, every_file))
         channels = 1 if all(grey for _, grey in heads) else 3
-        shape = _common_size(every_file, [size for size, _ in heads], image_size)
+        sizes = [size for size, _ in heads]
+        if all(size == (image_size, image_size) for size in sizes):
+            image_size = None  # one geometry for all: these are cropped
+        shape = _common_size(every_file, sizes, image_size)
 
         def decoded(name: str, paths: list[Path], labels: list[int]) -> Split:
             images = np.empty((len(paths), *shape, channels), np.uint8)
@@ -84,6 +91,17 @@ def _class_folders(root: Path) -> list[Path]:
     return sorted(folders)
 
 
+def _refuse_test_alone(folder: Path, reference: str) -> None:
+    """Class folders in ``test`` or ``val`` without training images are no classes."""
+    roots = _class_folders(folder)
+    filled = [root for root in roots if root.name in TEST_FOLDERS and _class_folders(root)]
+    if filled and all(root.name in ("train", *TEST_FOLDERS) for root in roots):
+        raise RequestError(
+            f"data {reference!r}: there are class folders in {filled[0].name} but none in train; "
+            f"use {filled[0]} for its images alone"
+        )
+
+
 def _files(root: Path, names: list[str], reference: str) -> tuple[list[Path], list[int]]:
     """Image files below the class folders of one split, and their labels."""
     paths, labels = [], []
@@ -92,7 +110,11 @@ def _files(root: Path, names: list[str], reference: str) -> tuple[list[Path], li
             raise RequestError(
                 f"data {reference!r}: class folder {folder} has no counterpart in train"
             )
-        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        found = sorted(
+            p
+            for p in folder.rglob("*")
+            if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")  # macOS: ._x.png
+        )
         paths += found
         labels += [names.index(folder.name)] * len(found)
     if not paths:

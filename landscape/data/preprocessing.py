@@ -118,6 +118,12 @@ PREPROCESSING: dict[str, Preprocessing] = {
             "timm's mixer_*.goog_*",
         ),
         Preprocessing(
+            "deit",
+            *_IMAGENET,
+            Geometry("shorter_side", 0.875, "bicubic"),
+            "facebookresearch/deit and mae: Resize(256, bicubic), CenterCrop(224)",
+        ),
+        Preprocessing(
             "torchvision",
             *_IMAGENET,
             Geometry("shorter_side", 0.875, "bilinear"),

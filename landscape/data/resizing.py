@@ -109,9 +109,6 @@ CENTRAL_SQUARE = Geometry("central_square", 1.0, "bilinear")
 def resized(image: Image.Image | np.ndarray, geometry: Geometry, size: int) -> np.ndarray:
     """The square that a network sees of an image.
 
-    An image that has the wanted size already is taken as it is: benchmark sets such as ImageNet-C
-    are kept cropped.
-
     Parameters
     ----------
     image
@@ -127,9 +124,6 @@ def resized(image: Image.Image | np.ndarray, geometry: Geometry, size: int) -> n
     """
     pixels = np.asarray(image)
     pixels = pixels.reshape(*pixels.shape[:2], -1)
-    height, width = pixels.shape[:2]
-    if (height, width) == (size, size):
-        return pixels
     if geometry.interpolation in _TENSORFLOW:
         return _by_tensorflow(pixels, geometry, size)
     if not isinstance(image, Image.Image):

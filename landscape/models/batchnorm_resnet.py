@@ -20,6 +20,12 @@ from landscape.models.layers import (
 )
 
 SHORTCUTS = ("pad", "projection", "none")
+STYLES = ("torchvision", "cifar")
+_SHORTCUT_NAMES = {"torchvision": "downsample", "cifar": "shortcut"}
+_KERNEL_INITS = {  # He et al.'s normal distribution, as each of the two has it
+    "torchvision": nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+    "cifar": nn.initializers.he_normal(),
+}
 
 
 class Projection(nn.Module):
@@ -27,10 +33,12 @@ class Projection(nn.Module):
 
     channels: int
     stride: int
+    style: str
 
     @nn.compact
     def __call__(self, x, estimate=False, mask=None):
-        x = convolution(self.channels, self.stride, "0", size=1)(x)
+        kernel_init = _KERNEL_INITS[self.style]
+        x = convolution(self.channels, self.stride, "0", size=1, kernel_init=kernel_init)(x)
         return BatchNorm(name="1")(x, estimate, mask)
 
 
@@ -45,7 +53,7 @@ class Unit(nn.Module):
     stride: int
     bottleneck: bool
     shortcut: str
-    shortcut_name: str
+    style: str
     activation: str
 
     @nn.compact
@@ -56,7 +64,9 @@ class Unit(nn.Module):
             layers = [(self.channels, 1, 1), layers[0], (4 * self.channels, 1, 1)]
         y = x
         for number, (channels, size, stride) in enumerate(layers, 1):
-            y = convolution(channels, stride, f"conv{number}", size=size)(y)
+            y = convolution(
+                channels, stride, f"conv{number}", size=size, kernel_init=_KERNEL_INITS[self.style]
+            )(y)
             y = BatchNorm(name=f"bn{number}")(y, estimate, mask)
             if number < len(layers):
                 y = act(y)
@@ -71,8 +81,8 @@ class Unit(nn.Module):
         if not more and self.stride == 1:
             return x
         if self.shortcut == "projection":
-            projection = Projection(channels, self.stride, name=self.shortcut_name)
-            return projection(x, estimate, mask)
+            name = _SHORTCUT_NAMES[self.style]
+            return Projection(channels, self.stride, self.style, name=name)(x, estimate, mask)
         x = x[:, :: self.stride, :: self.stride]  # option A: no parameters
         return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (more // 2, more - more // 2)))
 
@@ -85,7 +95,7 @@ class Stage(nn.Module):
     stride: int
     bottleneck: bool
     shortcut: str
-    shortcut_name: str
+    style: str
     activation: str
     remat: bool
 
@@ -97,7 +107,7 @@ class Stage(nn.Module):
                 self.stride if unit == 0 else 1,
                 self.bottleneck,
                 self.shortcut,
-                self.shortcut_name,
+                self.style,
                 self.activation,
                 name=str(unit),
             )(x, estimate, mask)
@@ -116,7 +126,7 @@ class BatchNormResNet(nn.Module):
     shortcut : one of `SHORTCUTS`: zero-padded channels (option A), a convolution where shapes
         change (option B), or no shortcuts at all.
     style : "torchvision" has a 7x7 convolution of stride 2 and a max pool in front, "cifar" a 3x3
-        one; each has its names.
+        one; each has its names, and its initial kernels: He et al.'s by outputs or by inputs.
     remat : whether units are rematerialised.
     """
 
@@ -134,7 +144,8 @@ class BatchNormResNet(nn.Module):
     def __call__(self, images, *, estimate=False, mask=None):
         cifar = self.style == "cifar"
         size, stride = (3, 1) if cifar else (7, 2)
-        x = convolution(self.width, stride, "conv1", size=size)(images)
+        kernel_init = _KERNEL_INITS[self.style]
+        x = convolution(self.width, stride, "conv1", size=size, kernel_init=kernel_init)(images)
         x = ACTIVATIONS[self.activation](BatchNorm(name="bn1")(x, estimate, mask))
         if not cifar:
             x = max_pool(x, before=1)
@@ -145,7 +156,7 @@ class BatchNormResNet(nn.Module):
                 1 if stage == 0 else 2,
                 self.bottleneck,
                 self.shortcut,
-                "shortcut" if cifar else "downsample",
+                self.style,
                 self.activation,
                 self.remat,
                 name=f"layer{stage + 1}",

@@ -25,9 +25,6 @@ HEAD_INITS = {
 }
 
 
-_HE_NORMAL = nn.initializers.he_normal()
-
-
 class LayerNorm(nn.Module):
     """Mean 0 and variance 1 over the last axis, then scale and bias; epsilon 1e-6.
 
@@ -89,7 +86,7 @@ def _statistics(x, mask):
     return mean, jnp.sum(squares, (0, 1, 2), where=counted) / count, count
 
 
-def convolution(channels, stride, name, *, size=3, kernel_init=_HE_NORMAL):
+def convolution(channels, stride, name, *, size=3, kernel_init):
     """A square convolution without bias, padded as PyTorch pads it.
 
     "SAME" would shift the windows of a strided convolution by a pixel.

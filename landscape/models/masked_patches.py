@@ -69,7 +69,14 @@ def mean_colours(images: jax.Array, patch: int) -> jax.Array:
 
 
 def masked_patch_loss(
-    model: Any, params: Any, images: jax.Array, inputs: jax.Array, corruption: Corruption
+    model: Any,
+    params: Any,
+    images: jax.Array,
+    inputs: jax.Array,
+    corruption: Corruption,
+    *,
+    key: jax.Array | None = None,
+    state: Any = None,
 ) -> jax.Array:
     """Cross-entropy of the corrupted patches' colours, averaged over them: shape (B,).
 
@@ -83,8 +90,10 @@ def masked_patch_loss(
         The pixels, 0 to 255, and the same preprocessed: shape (B, H, W, C).
     corruption
         Of `draw_corruption`. For an objective, whose passes must agree, draw it once.
+    key, state
+        As `landscape.models.model.Model.apply` takes them: a key for dropout, running statistics.
     """
-    logits = model.apply(params, inputs, corruption=corruption)
+    logits = model.apply(params, inputs, key=key, state=state, corruption=corruption)
     colours = mean_colours(images, model.patch)
     of_patch = jnp.take_along_axis(jax.nn.log_softmax(logits), colours[..., None], axis=-1)
     chosen = corruption.chosen.astype(logits.dtype)

@@ -108,13 +108,17 @@ class Model:
         running statistics of a network that keeps them; `corruption` is for the head that predicts
         masked patches (`landscape.models.masked_patches`), whose logits are (B, patches, classes).
         """
+        if key is not None and self.has_state:
+            raise RequestError(
+                f"key: {self.name} has BatchNorm and cannot be trained yet; pass none"
+            )
+        if corruption is not None and getattr(self.module, "head", None) != "masked_patches":
+            raise RequestError(
+                f"corruption: {self.name} predicts no patches; build it with head='masked_patches'"
+            )
         images, variables = self._check(params, images), self._variables(params, state)
         mode = {} if corruption is None else {"corruption": corruption}
         if key is not None:
-            if self.has_state:
-                raise RequestError(
-                    f"model {self.name}: networks with BatchNorm cannot be trained yet"
-                )
             mode |= {"train": True, "rngs": {"dropout": key}}
         return self._in_dtype_of(params, self.module.apply(variables, images, **mode))
 
@@ -125,6 +129,8 @@ class Model:
         means and the unbiased variances, n / (n - 1) times the others, as PyTorch keeps them. n
         counts examples and pixels. `mask` (B,) leaves padded examples out.
         """
+        if not self.has_state:
+            raise RequestError(f"model: {self.name} has no BatchNorm and keeps no statistics")
         images = self._check(params, images)
         variables = self._variables(params, self.init_state())
         _, kept = self.module.apply(
@@ -134,7 +140,7 @@ class Model:
 
     def _variables(self, params, state):
         if self.dtype is not None:
-            params = _but_norms(params, self.dtype)
+            params = _computed_in(params, self.dtype)
         if not self.has_state:
             return {"params": params}
         if state is None:
@@ -231,12 +237,21 @@ class Model:
         return value.astype(jax.tree.leaves(params)[0].dtype)
 
 
-def _but_norms(params, dtype):
-    """Parameters in the dtype that is computed in; the norms, which take float32, as they are."""
+def _computed_in(params, dtype):
+    """Parameters in the dtype that is computed in, but for layers that take float32 themselves.
+
+    These are the norms, and the convolutions that standardise their kernels, told by the "gn1"
+    beside a "conv1".
+    """
     if not isinstance(params, Mapping):
         return params.astype(dtype)
+
+    def kept(name, value):
+        norm = isinstance(value, Mapping) and "scale" in value
+        return norm or (name.startswith("conv") and name.replace("conv", "gn", 1) in params)
+
     return {
-        name: value if isinstance(value, Mapping) and "scale" in value else _but_norms(value, dtype)
+        name: value if kept(name, value) else _computed_in(value, dtype)
         for name, value in params.items()
     }
 

@@ -286,6 +286,9 @@ def _one_of(option, value):
     return value
 
 
+_MOST_LAYERS = 1000  # each is traced by itself
+
+
 def _sizes(name, changed):
     """Checked sizes that differ from the entry's, hashable."""
     known = ENTRIES[name].shape
@@ -297,6 +300,10 @@ def _sizes(name, changed):
                 f"shape: {name} has no size {_shown(size)}; its sizes: {', '.join(known)}"
             )
     checked = {size: _size(size, value, known[size]) for size, value in changed.items()}
+    for row in ("depth", "units", "resnet"):
+        found = checked.get(row, 0)
+        if (found if isinstance(found, int) else sum(found)) > _MOST_LAYERS:
+            raise RequestError(f"shape: {row} is {_shown(found)}; give at most {_MOST_LAYERS:,}")
     heads, width = ({**known, **checked}.get(size, 1) for size in ("heads", "width"))
     if width % heads:
         raise RequestError(f"shape: {width} channels cannot be divided among {heads} heads")

@@ -27,7 +27,11 @@ from landscape.parameters import wide
 
 
 def standardise(kernel):
-    """Give each output channel of a kernel (h, w, in, out) mean 0 and standard deviation 1."""
+    """Give each output channel of a kernel (h, w, in, out) mean 0 and standard deviation 1.
+
+    In float32 or better, which it returns.
+    """
+    kernel = kernel.astype(wide(kernel.dtype))
     kernel = kernel - jnp.mean(kernel, axis=(0, 1, 2), keepdims=True)
     deviation = jnp.sqrt(jnp.mean(kernel * kernel, axis=(0, 1, 2), keepdims=True))
     return kernel / (deviation + 1e-5)
@@ -77,9 +81,8 @@ class StdConv(nn.Module):
     @nn.compact
     def __call__(self, x):
         shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = standardise(
-            self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
-        )
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+        kernel = standardise(kernel).astype(x.dtype)
         if self.size == 1:
             # A matrix product: the same numbers, and quicker to differentiate twice.
             return x[:, :: self.stride, :: self.stride] @ kernel[0, 0]

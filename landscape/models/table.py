@@ -9,11 +9,14 @@ DEIT = "Touvron et al., Training data-efficient image transformers, arXiv:2012.1
 AUGREG = "Steiner et al., How to train your ViT?, arXiv:2106.10270"
 SCALING = "this project: a ViT of arXiv:2010.11929 or 2012.12877 at another patch size"
 PLAIN = "Beyer et al., Better plain ViT baselines for ImageNet-1k, arXiv:2205.01580"
+PLAIN_SIZES = "this project: the baseline of Beyer et al. (arXiv:2205.01580) at a ViT's size"
 VIT22B = "Dehghani et al., Scaling Vision Transformers to 22 Billion Parameters, arXiv:2302.05442"
 VIT22B_SMALL = "this project: the block of ViT-22B (arXiv:2302.05442) at a ViT's size"
 EARLY = "Xiao et al., Early Convolutions Help Transformers See Better, arXiv:2106.14881"
+GOOGLE_HYBRID = "google-research/vision_transformer: a hybrid of arXiv:2010.11929's kind"
 HYBRID = "this project: a hybrid of arXiv:2010.11929 or 2106.10270 of another size"
 MIXER = "Tolstikhin et al., MLP-Mixer, arXiv:2105.01601"
+MIXER_SIZES = "this project: an MLP-Mixer of arXiv:2105.01601 at another patch size"
 BIT = "He et al., arXiv:1512.03385, with the norms of Kolesnikov et al., BiT, arXiv:1912.11370"
 HE = "He et al., Deep residual learning, arXiv:1512.03385"
 TORCHVISION = f"{HE}, as in torchvision"
@@ -95,7 +98,7 @@ def _plain_vits():
             _vit(
                 16,
                 _VIT_SIZES[size],
-                PLAIN,
+                PLAIN if size == "S" else PLAIN_SIZES,
                 classifier="gap",
                 position_embedding="sincos2d",
                 representation=_VIT_SIZES[size][0],
@@ -140,20 +143,26 @@ _HYBRID_STAGES = {
 }
 _HYBRID_SOURCES = {
     "R50+ViT-B/16": VIT,
+    "R50+ViT-B/32": VIT,
     "R50+ViT-L/32": VIT,
     "R26+ViT-S/32": AUGREG,
-    "R26+ViT-B/32": AUGREG,
+    "R26+ViT-B/32": GOOGLE_HYBRID,
 }
 
 
 def _hybrids():
-    yield "R+ViT-Ti/16", _vit(8, _VIT_SIZES["Ti"], AUGREG, dropout=0.1, more={"resnet": ()})
+    # Dropout as in vit_jax/configs/models.py.
+    yield "R+ViT-Ti/16", _vit(8, _VIT_SIZES["Ti"], AUGREG, more={"resnet": ()})
     for size, pixels in (("S", 32), ("B", 16), ("B", 32), ("L", 32)):
         for depth in (26, 50):
             name = f"R{depth}+ViT-{size}/{pixels}"
             more = {"resnet": _HYBRID_STAGES[depth, pixels]}
             source = _HYBRID_SOURCES.get(name, HYBRID)
-            yield name, _vit(1, _VIT_SIZES[size], source, dropout=0.1, more=more)
+            dropout = 0.1 if depth == 50 else 0.0
+            yield name, _vit(1, _VIT_SIZES[size], source, dropout=dropout, more=more)
+
+
+_MIXER_SOURCES = {"S/8": CHEN, "B/8": CHEN, "L/8": MIXER_SIZES}
 
 
 def _mixers():
@@ -166,7 +175,7 @@ def _mixers():
         for patch in (8, 16, 32):
             shape = dict(zip(names, (patch, *sizes), strict=True))
             options = {**_GOOGLE, "stochastic_depth": 0.1}
-            source = CHEN if patch == 8 else MIXER
+            source = _MIXER_SOURCES.get(f"{size}/{patch}", MIXER)
             yield f"Mixer-{size}/{patch}", _entry("mixer", source, shape, options)
     shape = dict(zip(names, (2, 48, 3, 32, 96), strict=True))
     yield "Mixer-Mini/2", _entry("mixer", MINI, shape, _GOOGLE, **_DIGITS)

@@ -173,9 +173,12 @@ class VisionTransformer(nn.Module):
 
     @nn.compact
     def __call__(self, images, *, train=False, estimate=False, mask=None, corruption=None):
-        x = self._embedded(images, estimate, mask)
+        x, grid = self._embedded(images, estimate, mask)
         if self.head == "masked_patches":
             x = self._corrupted(x, corruption)
+        # Positions come after the corruption: a [mask] token must know where it stands.
+        if self.position_embedding == "sincos2d":
+            x = x + sincos2d(*grid, self.width).astype(x.dtype)
         if self.classifier == "token":
             cls = self.param("cls", nn.initializers.zeros, (1, 1, self.width), jnp.float32)
             cls = jnp.broadcast_to(cls, (x.shape[0], 1, self.width))
@@ -201,7 +204,7 @@ class VisionTransformer(nn.Module):
         return classifier_head(self.classes, self.head_init)(pre_logits(self, x))
 
     def _embedded(self, x, estimate, mask):
-        """Images to patch tokens (B, patches, width)."""
+        """Images to patch tokens (B, patches, width) and their grid (rows, columns)."""
         kernel_init = nn.initializers.lecun_normal()
         if self.resnet is not None:
             x = trunk(x, self.resnet, 64, remat=self.remat)
@@ -209,10 +212,7 @@ class VisionTransformer(nn.Module):
             x = ConvStem(*zip(*self.convolutions, strict=True), name="stem")(x, estimate, mask)
             kernel_init = nn.initializers.normal((1 / self.width) ** 0.5)
         grid = x.shape[1] // self.patch, x.shape[2] // self.patch
-        x = PatchEmbedding(self.patch, self.width, kernel_init, name="embedding")(x)
-        if self.position_embedding == "sincos2d":
-            x = x + sincos2d(*grid, self.width).astype(x.dtype)
-        return x
+        return PatchEmbedding(self.patch, self.width, kernel_init, name="embedding")(x), grid
 
     def _corrupted(self, x, corruption):
         """Replace patch tokens as `corruption` says; the [mask] vector is a parameter."""

@@ -18,6 +18,8 @@ class TrainConfig:
     """Name of the network; `models` lists them (default: that of start_from, or ViT-Mini/2)."""
     start_from: str | None = None
     """Checkpoint to fine-tune: other classes get a head of zeros, positions are resized."""
+    new_head: bool = False
+    """With start_from: a head of zeros even where the number of classes agrees."""
     data: str = "digits"
     """Data: digits, a folder of class folders, FILE.npz or module:function."""
     holdout: float | None = None
@@ -32,6 +34,12 @@ class TrainConfig:
     """Dropout rate (default: the model's own)."""
     stochastic_depth: float | None = None
     """Stochastic depth: rate of the last block, growing linearly (default: the model's own)."""
+    representation: int | None = None
+    """Width of a tanh layer before the head; 0 drops start_from's (default: the model's own)."""
+    dtype: Literal["bfloat16"] | None = None
+    """Compute forward passes in it; weights and gradients stay float32 (default: float32)."""
+    remat: bool = False
+    """Compute what is inside a block again for the gradient: less memory, more time."""
     loss: Literal["softmax_cross_entropy", "sigmoid_cross_entropy"] = "softmax_cross_entropy"
     """Training loss, averaged over examples."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -45,7 +53,7 @@ class TrainConfig:
     decay: Literal["cosine", "linear"] = "cosine"
     """How the learning rate falls to 0 after the warm-up."""
     clip: float | None = 1.0
-    """Largest global norm of the gradient; None does not clip."""
+    """Largest global norm of the gradient, above 0; None does not clip."""
     epochs: float = 30.0
     """Passes over the training split; the number of steps is rounded."""
     batch_size: int = 128
@@ -77,6 +85,10 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not low <= value < high:
                 raise RequestError(f"{name}: {value} is out of range; use {low} or more")
+        if self.clip == 0:
+            raise RequestError("clip: 0 keeps nothing of the gradient; use None not to clip")
+        if self.new_head and self.start_from is None:
+            raise RequestError("new_head: there is no start_from; a new network has a new head")
         for name in ("batch_size", "group", "evaluate_every", "checkpoint_every", "keep"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -21,6 +21,7 @@ from jax.sharding import Mesh, SingleDeviceSharding
 from landscape.checkpoints import Checkpoint, native
 from landscape.checkpoints import load as load_checkpoint
 from landscape.checkpoints.fine_tuning import adapted
+from landscape.checkpoints.fit import check_known
 from landscape.data import Data, load
 from landscape.data.loader import TrainingOrder
 from landscape.data.preprocessing import DEFAULT, get_preprocessing, preprocess
@@ -28,6 +29,7 @@ from landscape.data.sources import size_for
 from landscape.devices import place, replicated
 from landscape.errors import RequestError
 from landscape.models import registry
+from landscape.models.model import Model
 from landscape.parameters import content_hash, norm
 from landscape.progress import MakeBar, bar, no_bar
 from landscape.training import optimizers
@@ -39,6 +41,7 @@ from landscape.training.sam import divide, sam_gradient
 
 SCHEMA = 1
 DEFAULT_MODEL = "ViT-Mini/2"
+_CHOSEN = ("activation", "dropout", "stochastic_depth", "representation", "dtype", "remat")
 EVALUATED = 10_000  # training examples (evenly spaced) on which the training accuracy is measured
 
 
@@ -101,7 +104,8 @@ def train(
     stored = _stored_config(folder)
     start = max(native.steps(folder), default=0) if stored else 0
     if stored:
-        _refuse_other(folder, as_dict(config), stored["training"])
+        # A run from before a setting existed was made with its default.
+        _refuse_other(folder, as_dict(config), as_dict(TrainConfig()) | stored["training"])
         if start == stored["steps"]:
             last = (read(folder / native.METRICS) or [{}])[-1]
             return TrainResult(folder, start, last, start)
@@ -118,7 +122,12 @@ def train(
     )
     order = TrainingOrder(len(data.train), config.batch_size, config.seed)
     model = registry.build(**_network(config, begun, data))
-    initial = begun and adapted(begun.params, model)
+    if model.has_state:
+        raise RequestError(
+            f"model: {model.name} has BatchNorm, whose running statistics the trainer cannot keep "
+            "yet; choose a network without, such as ResNet-50"
+        )
+    initial = begun and _initial(config, begun, model)
     steps = config.steps(len(data.train))
     inputs, loss = preprocess(preprocessing), get_loss(config.loss)
 
@@ -237,7 +246,10 @@ def _refuse_other(folder: Path, asked: dict[str, Any], found: dict[str, Any]) ->
 
 
 def _network(config: TrainConfig, begun: Checkpoint | None, data: Data) -> dict[str, Any]:
-    """Arguments of the registry: the checkpoint's network, or the one that was asked for."""
+    """Arguments of the registry: the checkpoint's network, or the one that was asked for.
+
+    Without the checkpoint's kind of head: what predicted masked patches becomes a classifier.
+    """
     known = {} if begun is None else begun.request
     if known is None:
         raise RequestError(f"start_from: {config.start_from} is of no network of the registry")
@@ -246,13 +258,22 @@ def _network(config: TrainConfig, begun: Checkpoint | None, data: Data) -> dict[
         raise RequestError(
             f"start_from: {config.start_from} is a {known['name']}, not a {name}; leave out model"
         )
-    chosen = {
-        key: value
-        for key in ("activation", "dropout", "stochastic_depth")
-        if (value := getattr(config, key)) is not None
-    }
+    known = {key: value for key, value in known.items() if key != "head"}
+    chosen = {key: value for key in _CHOSEN if (value := getattr(config, key)) is not None}
     sizes = {"classes": data.classes, "image_shape": data.image_shape}
     return {**known, "name": name, **sizes, **chosen}
+
+
+def _initial(config: TrainConfig, begun: Checkpoint, model: Model) -> dict:
+    what = f"start_from {config.start_from}"
+    check_known(begun.unknown, what)
+    return adapted(
+        begun.params,
+        model,
+        image_shape=registry.build(**begun.request).image_shape,
+        new_head=config.new_head,
+        what=what,
+    )
 
 
 def _own_size(config: TrainConfig, begun: Checkpoint | None) -> int | None:

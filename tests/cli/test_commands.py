@@ -186,6 +186,11 @@ def test_a_configuration_file_is_overridden_by_flags(run, call, tmp_path):
     assert (found["split"], found["examples"]) == ("test", 64)
     _, found, _ = call("evaluate", "--config", tmp_path / "c.toml", "--images", 32)
     assert (found["split"], found["examples"]) == ("test", 32)
+    asked = ["evaluate", "--checkpoint", run, "--images", 32, "--config", tmp_path / "d.toml"]
+    (tmp_path / "d.toml").write_text('dtype = "bfloat16"\n')
+    assert call(*asked)[0] == 0
+    (tmp_path / "d.toml").write_text('dtype = "float8"\n')
+    assert "dtype is 'float8', use one of bfloat16" in call(*asked)[2]
 
 
 def test_a_users_own_objective(call, tmp_path):

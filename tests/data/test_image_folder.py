@@ -114,3 +114,42 @@ def test_without_geometry_the_central_square_is_taken_by_pillow(tmp_path):
     expected = ImageOps.fit(Image.fromarray(pixels), (5, 5), Image.Resampling.BILINEAR)
     found = load(str(tmp_path), image_size=5).train.images
     np.testing.assert_array_equal(found, np.asarray(expected)[None])
+
+
+def test_images_are_taken_as_they_are_only_where_all_have_the_size(tmp_path):
+    crop = Geometry("shorter_side", 0.875, "bicubic")
+    first = picture(tmp_path / "train" / "a" / "1.png", size=(7, 7))
+    other = picture(tmp_path / "val" / "a" / "2.png", size=(7, 7))
+    data = load(str(tmp_path), image_size=7, geometry=crop)
+    np.testing.assert_array_equal([*data.train.images, *data.test.images], [first, other])
+
+    other = picture(tmp_path / "val" / "a" / "2.png", size=(7, 9))
+    data = load(str(tmp_path), image_size=7, geometry=crop)
+    found = [*data.train.images, *data.test.images]
+    np.testing.assert_array_equal(found, [resized(x, crop, 7) for x in (first, other)])
+    assert np.any(found[0] != first)
+
+
+@pytest.mark.parametrize("name", ["test", "val"])
+def test_a_test_split_alone_is_no_class(tmp_path, name):
+    picture(tmp_path / name / "a" / "1.png")
+    picture(tmp_path / name / "b" / "1.png")
+    message = f"class folders in {name} but none in train; use .*{name} for its images alone"
+    with pytest.raises(RequestError, match=message):
+        load(str(tmp_path))
+    (tmp_path / "train").mkdir()
+    with pytest.raises(RequestError, match=message):
+        load(str(tmp_path))
+    assert load(str(tmp_path / name)).class_names == ("a", "b")
+
+
+def test_classes_may_be_called_like_splits(tmp_path):
+    for name in ("val", "vel"):
+        picture(tmp_path / name / "1.png")
+    assert load(str(tmp_path)).class_names == ("val", "vel")
+
+
+def test_hidden_files_are_left_out(tmp_path):
+    picture(tmp_path / "a" / "1.png")
+    (tmp_path / "a" / "._1.png").write_bytes(b"resource fork")
+    assert len(load(str(tmp_path)).train) == 1

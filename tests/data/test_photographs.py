@@ -23,7 +23,7 @@ MINUS_ONE_TO_ONE = (-1, -1, -1), (1, 1, 1), (-0.03, -0.09, -0.19)
 STANDARDISED = (-2.1179, -2.0357, -1.8044), (2.2489, 2.4286, 2.64), (0, 0, 0)
 EXPECTED = {  # of the others, minus one to one
     "zero_to_one": ((0, 0, 0), (1, 1, 1), (0.485, 0.456, 0.406)),
-    **dict.fromkeys(("imagenet", "torchvision", "timm_resnet"), STANDARDISED),
+    **dict.fromkeys(("imagenet", "deit", "torchvision", "timm_resnet"), STANDARDISED),
 }
 
 pytestmark = pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"there is no {ARCHIVE.name}")
@@ -90,6 +90,7 @@ def test_area_of_a_photograph_is_its_integral(photographs, index):
     [
         ("torchvision", 256, Image.Resampling.BILINEAR),
         ("timm_mixer", 256, Image.Resampling.BICUBIC),
+        ("deit", 256, Image.Resampling.BICUBIC),
         ("timm_vit", 248, Image.Resampling.BICUBIC),
         ("timm_resnet", 235, Image.Resampling.BICUBIC),
     ],

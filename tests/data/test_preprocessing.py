@@ -15,6 +15,7 @@ PUBLISHED = {
     "vision_transformer": ("[-1, 1]", "squash", 1.0, "bilinear_without_antialias"),
     "timm_vit": ("[-1, 1]", "shorter_side", 0.9, "bicubic"),
     "timm_mixer": ("[-1, 1]", "shorter_side", 0.875, "bicubic"),
+    "deit": (IMAGENET, "shorter_side", 0.875, "bicubic"),
     "torchvision": (IMAGENET, "shorter_side", 0.875, "bilinear"),
     "timm_resnet": (IMAGENET, "shorter_side", 0.95, "bicubic"),
 }
@@ -36,7 +37,7 @@ def test_values_of_the_published_are_those_of_the_three():
     for name in ("big_vision", "vision_transformer", "timm_vit", "timm_mixer"):
         expected = preprocess("minus_one_to_one")(EVERY_BYTE)
         np.testing.assert_array_equal(preprocess(name)(EVERY_BYTE), expected)
-    for name in ("torchvision", "timm_resnet"):
+    for name in ("deit", "torchvision", "timm_resnet"):
         expected = preprocess("imagenet")(EVERY_BYTE)
         np.testing.assert_array_equal(preprocess(name)(EVERY_BYTE), expected)
 

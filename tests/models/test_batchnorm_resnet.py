@@ -53,6 +53,22 @@ def test_torchvisions_names_and_tensors_are_the_published_ones():
     assert model.abstract()["layer1"]["0"]["downsample"]["0"]["kernel"].shape == (1, 1, 64, 256)
 
 
+@pytest.mark.parametrize(
+    ("style", "deviation", "projected"),
+    [("torchvision", (2 / (9 * 64)) ** 0.5, (2 / 64) ** 0.5),
+     ("cifar", (2 / (9 * 32)) ** 0.5, (2 / 32) ** 0.5)],
+)  # fmt: skip
+def test_initial_kernels_are_scaled_by_outputs_or_inputs(style, deviation, projected):
+    module = BatchNormResNet(10, (1, 1), 32, style=style)
+    params = jax.jit(module.init)(jax.random.key(0), jnp.ones((1, 8, 8, 3)))["params"]
+    unit = params["layer2"]["0"]
+    assert np.std(unit["conv1"]["kernel"]) == pytest.approx(deviation, rel=0.03)
+    shortcut = unit["downsample" if style == "torchvision" else "shortcut"]
+    assert np.std(shortcut["0"]["kernel"]) == pytest.approx(projected, rel=0.1)
+    by = 49 * 32 if style == "torchvision" else 9 * 3
+    assert np.std(params["conv1"]["kernel"]) == pytest.approx((2 / by) ** 0.5, rel=0.1)
+
+
 def test_running_statistics_are_used_as_they_are():
     x = jax.random.normal(jax.random.key(0), (2, 3, 3, 4))
     layer = BatchNorm()
@@ -131,9 +147,13 @@ def test_a_network_with_statistics_does_not_run_without_them():
     model, params, state = built()
     with pytest.raises(RequestError, match="needs its running statistics"):
         model.apply(params, images())
-    with pytest.raises(RequestError, match="cannot be trained yet"):
-        model.apply(params, images(), state=state, key=jax.random.key(0))
-    assert not registry.build("ResNet-Mini").has_state
+    for kept in (state, None):
+        with pytest.raises(RequestError, match="key: CIFAR-ResNet-8 has BatchNorm and cannot"):
+            model.apply(params, images(), state=kept, key=jax.random.key(0))
+    other = registry.build("ResNet-Mini")
+    assert not other.has_state
+    with pytest.raises(RequestError, match="model: ResNet-Mini has no BatchNorm"):
+        other.batch_state(other.abstract(), images())
 
 
 def test_every_unit_is_a_block():

@@ -1,10 +1,13 @@
 """Masked-patch prediction: which patches, which colours, and what the network is told."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from landscape.errors import RequestError
 from landscape.models.masked_patches import (
     Corruption,
     draw_corruption,
@@ -14,16 +17,18 @@ from landscape.models.masked_patches import (
 from landscape.models.registry import build
 from landscape.parameters import gaussian, scaled
 
+SIZES = {"width": 16, "depth": 1, "heads": 2, "mlp": 32}
+
+
+def drawn(name="ViT-S/16", shape=SIZES, **options):
+    """A small network that predicts masked patches, and random parameters."""
+    model = build(name, image_shape=(32, 32, 3), head="masked_patches", shape=shape, **options)
+    return model, scaled(gaussian(jax.random.key(0), model.abstract()), 0.5)
+
 
 @pytest.fixture(scope="module")
 def network():
-    model = build(
-        "ViT-S/16",
-        image_shape=(32, 32, 3),
-        head="masked_patches",
-        shape={"width": 16, "depth": 1, "heads": 2, "mlp": 32},
-    )
-    return model, scaled(gaussian(jax.random.key(0), model.abstract()), 0.5)
+    return drawn()
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -70,15 +75,58 @@ def test_a_masked_patch_cannot_be_seen_and_a_replaced_one_is_seen_elsewhere(netw
     assert changed(Corruption(first, ~first & first, moved)) == 0
 
 
+@pytest.mark.parametrize("positions", ["learned", "sincos2d"])
+def test_a_masked_patch_knows_where_it_stands(positions):
+    model, params = drawn(position_embedding=positions, classifier="gap")
+    images = jnp.ones((1, 32, 32, 3))
+    everywhere = jnp.ones((1, 4), bool)
+    corruption = Corruption(everywhere, everywhere, jnp.arange(4, dtype=jnp.int32)[None])
+    logits = np.asarray(jax.jit(model.apply)(params, images, corruption=corruption)[0])
+    for i in range(4):
+        for j in range(i):
+            assert np.abs(logits[i] - logits[j]).max() > 1e-2
+
+
 def test_the_loss_is_the_cross_entropy_over_the_chosen_patches(network):
     model, params = network
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
     inputs = jnp.asarray(images, jnp.float32) / 127.5 - 1
     corruption = draw_corruption(jax.random.key(5), 3, 4)
-    found = masked_patch_loss(model, params, images, inputs, corruption)
-    logits = np.asarray(model.apply(params, inputs, corruption=corruption), np.float64)
+    found = jax.jit(partial(masked_patch_loss, model))(params, images, inputs, corruption)
+    logits = np.asarray(jax.jit(model.apply)(params, inputs, corruption=corruption), np.float64)
     colours = np.asarray(mean_colours(images, 16))
     for i in range(3):
         chosen = np.flatnonzero(corruption.chosen[i])
         losses = [np.log(np.exp(logits[i, j]).sum()) - logits[i, j, colours[i, j]] for j in chosen]
         np.testing.assert_allclose(found[i], np.mean(losses), rtol=1e-5)
+
+
+def test_dropout_and_running_statistics_reach_the_loss():
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    inputs = jnp.asarray(images, jnp.float32) / 127.5 - 1
+    corruption = draw_corruption(jax.random.key(5), 2, 4)
+    model, params = drawn(dropout=0.5)
+    loss = jax.jit(partial(masked_patch_loss, model))
+    losses = [
+        loss(params, images, inputs, corruption, key=jax.random.key(seed)) for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(losses[0], losses[1])
+    assert np.any(losses[0] != losses[2])
+
+    stem = {**SIZES, "convolutions": ((4, 4), (8, 4))}
+    model, params = drawn("ViT_C-1GF", stem)
+    loss, state = jax.jit(partial(masked_patch_loss, model)), model.init_state()
+    losses = [
+        loss(params, images, inputs, corruption, state=kept)
+        for kept in (state, jax.tree.map(lambda x: x + 1.0, state))
+    ]
+    assert np.all(np.isfinite(losses))
+    assert np.any(losses[0] != losses[1])
+
+
+@pytest.mark.parametrize("name", ["ViT-Mini/2", "Mixer-Mini/2"])
+def test_a_classifier_takes_no_corruption(name):
+    model = build(name)
+    corruption = draw_corruption(jax.random.key(0), 1, 16)
+    with pytest.raises(RequestError, match=f"corruption: {name} predicts no patches"):
+        model.apply(model.abstract(), jnp.ones((1, 8, 8, 1)), corruption=corruption)

@@ -251,6 +251,8 @@ def test_an_unknown_name_is_answered_with_the_nearest_names():
         ({"name": "ViT-S/16", "representation": 0.0}, "representation: found 0.0"),
         ({"name": "ViT-S/16", "remat": "no"}, "remat: found 'no'"),
         ({"name": "ViT-S/16", "shape": 3}, "shape: found 3"),
+        ({"name": "ViT-S/16", "shape": {"depth": 10**9}}, "give at most 1,000"),
+        ({"name": "ResNet-50", "shape": {"units": (1, 1000)}}, "give at most 1,000"),
         ({"name": "ViT-S/16", "shape": []}, "shape: found \\[\\]"),
         ({"name": "ViT-S/16", "shape": {"depth": True}}, "depth is True"),
         ({"name": "ViT-S/16", "shape": {"depth": 2.0}}, "depth is 2.0"),

@@ -1,6 +1,7 @@
 """ResNet V1 with GroupNorm: names, norms, and what its initialisation implies."""
 
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +65,31 @@ def test_the_convolution_is_flaxs_with_a_standardised_kernel(size, stride, side)
     theirs = nn.Conv(4, (size, size), (stride, stride), use_bias=False)
     expected = theirs.apply({"params": {"kernel": standardise(params["kernel"])}}, x)
     np.testing.assert_allclose(module.apply({"params": params}, x), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_kernels_are_standardised_in_float32_and_rounded_once(size):
+    shape = (size, size, 6, 4)
+    # A mean that bfloat16 would keep two digits of
+    kernel = 3.0 + 0.01 * jax.random.normal(jax.random.key(0), shape, jnp.float32)
+    centre = jnp.zeros((1, size, size, 6), jnp.bfloat16)
+    middle = (size - 1) // 2
+    for channel in range(6):
+        x = centre.at[0, middle, middle, channel].set(1)
+        found = StdConv(4, size).apply({"params": {"kernel": kernel}}, x)[0, middle, middle]
+        assert found.dtype == jnp.bfloat16
+        expected = standardise(kernel)[middle, middle, channel].astype(jnp.bfloat16)
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["ResNet-Mini", "R26+ViT-S/32"])
+def test_a_bfloat16_pass_standardises_float32_kernels(name):
+    shape = {} if name == "ResNet-Mini" else {"resnet": (1,), "depth": 1}
+    model = build(name, image_shape=(8, 8, 1), shape=shape, dtype="bfloat16")
+    text = str(jax.make_jaxpr(model.apply)(model.abstract(), jnp.ones((1, 8, 8, 1))))
+    roots = [line for line in text.splitlines() if re.search(r"\bsqrt ", line)]
+    assert len(roots) >= 5  # one for every kernel: the root's and a unit's four
+    assert all("f32" in line for line in roots)
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(12, 4), (8, 8), (64, 32), (6, 4), (5, 1)])

@@ -1,5 +1,7 @@
 """Plain ViT, ViT-22B's block, hybrids and convolutional stems."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,3 +123,48 @@ def test_attention_pooling_reports_its_weights_last():
     attention = jax.jit(model.attention)(params, images())
     assert list(attention) == ["encoderblock_0", "encoderblock_1", "MAPHead_0"]
     assert attention["MAPHead_0"].shape == (2, 2, 1, 4)
+
+
+TINY = {"R26+ViT-S/32": {"resnet": (1,)}, "ViT_C-1GF": {"convolutions": ((4, 2), (8, 2))}}
+
+
+def tiny(name, **options):
+    """A network of four tokens and one block."""
+    shape = {**SMALL, "depth": 1, **TINY[name]}
+    return build(name, image_shape=(8, 8, 3), classes=5, shape=shape, **options)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_bfloat16_pass_is_close_to_that_in_float32(name):
+    model, half = tiny(name), tiny(name, dtype="bfloat16")
+    params, state = scaled(gaussian(jax.random.key(0), model.abstract()), 0.3), model.init_state()
+    passes = jax.jit(lambda *given: [m.apply(*given, state=state) for m in (model, half)])
+    full, found = passes(params, images(8))
+    assert found.dtype == jnp.float32
+    error = np.abs(found - full).max() / np.abs(full).max()
+    assert 1e-4 < error < 0.05
+    gradient = jax.grad(lambda params: jnp.sum(half.apply(params, images(8), state=state)))
+    assert {g.dtype for g in jax.tree.leaves(jax.eval_shape(gradient, params))} == {full.dtype}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_rematerialised_blocks_keep_less_and_give_the_same_loss(name):
+    state = tiny(name).init_state()
+    params = scaled(gaussian(jax.random.key(0), tiny(name).abstract()), 0.3)
+
+    def loss(params, remat):
+        return jnp.sum(tiny(name, remat=remat).apply(params, images(8), state=state) ** 2)
+
+    losses = [partial(loss, remat=remat) for remat in (False, True)]
+    np.testing.assert_allclose(*(jax.jit(each)(params) for each in losses), rtol=1e-5)
+    backward = [jax.eval_shape(lambda p, f=each: jax.vjp(f, p)[1], params) for each in losses]
+    kept = [sum(leaf.size for leaf in jax.tree.leaves(each)) for each in backward]
+    assert kept[1] < 0.8 * kept[0]
+
+
+def test_hybrids_have_the_dropout_of_their_configurations():
+    rates = {
+        name: build(name).module.dropout
+        for name in ("R+ViT-Ti/16", "R26+ViT-S/32", "R26+ViT-B/32", "R50+ViT-B/16", "R50+ViT-L/32")
+    }
+    assert list(rates.values()) == [0, 0, 0, 0.1, 0.1]

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from tiny_network import build
+from tiny_network import NAME, build
 
 from landscape.data import load
 from landscape.devices import data_mesh, place, replicated
@@ -13,7 +13,7 @@ from landscape.training.evaluate import evaluate
 @pytest.fixture(scope="module")
 def trained():
     data = load("digits")
-    model = build("tiny", classes=10, image_shape=(8, 8, 1))
+    model = build(NAME, classes=10, image_shape=(8, 8, 1))
     return model, model.init(jax.random.key(0)), data.test
 
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import shutil
 
+import jax
 import numpy as np
 import pytest
 import tiny_network
@@ -10,7 +12,7 @@ import tiny_network
 from landscape.checkpoints import load, native
 from landscape.devices import data_mesh
 from landscape.errors import RequestError
-from landscape.parameters import named_leaves
+from landscape.parameters import gaussian, named_leaves, scaled
 from landscape.progress import no_bar
 from landscape.training import loop, metrics
 from landscape.training.config import TrainConfig
@@ -18,7 +20,7 @@ from landscape.training.evaluate import evaluate
 from landscape.training.loop import train
 
 CONFIG = TrainConfig(
-    model="tiny",
+    model=tiny_network.NAME,
     epochs=4,
     batch_size=128,
     learning_rate=0.01,
@@ -102,7 +104,11 @@ def test_changed_data_is_refused(tmp_path, monkeypatch):
     images, labels = np.zeros((40, 4, 4, 1), np.uint8), np.arange(40) % 2
     np.savez(tmp_path / "d.npz", images=images, labels=labels)
     config = TrainConfig(
-        model="tiny", data=str(tmp_path / "d.npz"), batch_size=8, epochs=6, checkpoint_every=5
+        model=tiny_network.NAME,
+        data=str(tmp_path / "d.npz"),
+        batch_size=8,
+        epochs=6,
+        checkpoint_every=5,
     )
     with monkeypatch.context() as patch:
         interrupt_at(patch, 25)
@@ -186,7 +192,11 @@ def test_data_without_test_split_is_trained_on(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1), np.uint8)
     np.savez(tmp_path / "d.npz", images=images, labels=np.arange(40) % 2)
     config = TrainConfig(
-        model="tiny", data=str(tmp_path / "d.npz"), batch_size=16, epochs=3, warmup_steps=0
+        model=tiny_network.NAME,
+        data=str(tmp_path / "d.npz"),
+        batch_size=16,
+        epochs=3,
+        warmup_steps=0,
     )
     result = train(config, tmp_path / "run", make_bar=no_bar)
     assert "train_accuracy" in result.metrics
@@ -205,6 +215,7 @@ def test_data_without_test_split_is_trained_on(tmp_path):
         ({"optimizer": "lion"}, "optimizer: 'lion'"),
         ({"decay": "step"}, "decay: 'step'"),
         ({"holdout": 2.0}, "holdout: 2.0"),
+        ({"model": "CIFAR-ResNet-20", "dropout": None}, "model: CIFAR-ResNet-20 has BatchNorm"),
     ],
 )
 def test_impossible_request_is_refused_before_anything_is_written(tmp_path, changes, message):
@@ -216,11 +227,90 @@ def test_impossible_request_is_refused_before_anything_is_written(tmp_path, chan
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("rho", -0.1), ("learning_rate", float("nan")), ("batch_size", 0), ("seed", -1), ("clip", -1)],
+    [
+        ("rho", -0.1),
+        ("learning_rate", float("nan")),
+        ("batch_size", 0),
+        ("seed", -1),
+        ("clip", -1),
+        ("clip", 0.0),
+    ],
 )
 def test_values_that_cannot_be_meant_are_refused(field, value):
-    with pytest.raises(RequestError, match=f"{field}: {value}"):
+    with pytest.raises(RequestError, match=f"{field}: {value:g}"):
         TrainConfig(**{field: value})
+
+
+def test_a_new_head_needs_something_to_start_from():
+    with pytest.raises(RequestError, match="new_head: there is no start_from"):
+        TrainConfig(new_head=True)
+
+
+def started(network, request, folder, **changes):
+    """Random parameters of a network, those after a run of one step of length 0 from them, and
+    the request of the network that was trained."""
+    params = scaled(gaussian(jax.random.key(0), network.abstract()), 0.2)
+    config = {"schema": 1, "model": request}
+    native.save_params(folder / "kept", 1, params, None, config)
+    changes |= {"epochs": 0.001, "learning_rate": 0.0, "warmup_steps": 0, "optimizer": "sgd"}
+    config = TrainConfig(start_from=str(folder / "kept"), clip=None, **changes)
+    train(config, folder / "run", make_bar=no_bar)
+    found = load(str(folder / "run"))
+    return params, found.params, found.request
+
+
+def test_what_predicted_masked_patches_is_trained_as_a_classifier(tmp_path):
+    shape = {"width": 8, "depth": 1, "heads": 2, "mlp": 8}
+    model = tiny_network.from_registry(
+        "ViT-Mini/2", shape=shape, head="masked_patches", classes=10, representation=8
+    )
+    before, after, request = started(model, dict(model.request), tmp_path, representation=0)
+    assert (request.get("head"), request["classes"], request["representation"]) == (None, 10, 0)
+    assert {*before} - {*after} == {"mask", "pre_logits"}
+    assert not np.any(after["head"]["kernel"])  # although the patches' head would fit
+    np.testing.assert_array_equal(after["embedding"]["kernel"], before["embedding"]["kernel"])
+
+
+@pytest.mark.parametrize("new_head", [False, True])
+def test_a_head_that_fits_is_kept_unless_a_new_one_is_asked_for(tmp_path, new_head):
+    model = tiny_network.build(tiny_network.NAME, classes=10, image_shape=(8, 8, 1))
+    before, after, _ = started(model, model.request, tmp_path, new_head=new_head)
+    expected = np.zeros((16, 10)) if new_head else before["head"]["kernel"]
+    np.testing.assert_array_equal(after["head"]["kernel"], expected)
+    np.testing.assert_array_equal(after["hidden"]["kernel"], before["hidden"]["kernel"])
+
+
+def test_how_it_is_computed_belongs_to_the_run_and_not_to_the_network(tmp_path, monkeypatch):
+    config = dataclasses.replace(CONFIG, epochs=2, dtype="bfloat16", remat=True)
+    asked = []
+
+    def build(*arguments, **options):
+        asked.append(options)
+        return tiny_network.build(*arguments, **options)
+
+    monkeypatch.setattr(loop.registry, "build", build)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 15)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path, make_bar=no_bar)
+    for other in ({"dtype": None}, {"remat": False}):
+        with pytest.raises(RequestError, match=f"{next(iter(other))} "):
+            train(dataclasses.replace(config, **other), tmp_path, make_bar=no_bar)
+    assert train(config, tmp_path, make_bar=no_bar).resumed_from == 10
+    assert [(options["dtype"], options["remat"]) for options in asked] == [("bfloat16", True)] * 2
+    assert not {"dtype", "remat"} & load(str(tmp_path)).request.keys()
+
+
+def test_a_run_from_before_a_setting_existed_has_its_default(run, tmp_path):
+    result, config = run
+    shutil.copytree(result.folder, tmp_path / "old")
+    path = tmp_path / "old" / "config.json"
+    stored = json.loads(path.read_text())
+    del stored["training"]["dtype"]
+    path.write_text(json.dumps(stored))
+    assert train(config, tmp_path / "old", make_bar=no_bar).resumed_from == STEPS
+    with pytest.raises(RequestError, match=r"dtype \(None, now 'bfloat16'\)"):
+        train(dataclasses.replace(config, dtype="bfloat16"), tmp_path / "old", make_bar=no_bar)
 
 
 def test_foreign_folder_is_left_alone(tmp_path):

@@ -9,7 +9,7 @@ from landscape.training import loop
 from landscape.training.config import TrainConfig
 
 CONFIG = TrainConfig(
-    model="tiny",
+    model=tiny_network.NAME,
     epochs=20,
     batch_size=64,
     rho=0.05,
