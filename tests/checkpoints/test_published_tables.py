@@ -199,7 +199,9 @@ def test_two_blocks_tell_the_shapes_of_many(name):
 def test_every_registered_network_is_recognised_by_its_own_tree(name):
     found = recognised(tree(name))
     assert (found.name, found.differences) == (TWINS.get(name, name), {})
-    assert tree(found.name, **found.options) == tree(name)
+    told, expected = build(found.name, **found.request), build(found.name)
+    assert told.module == expected.module
+    assert found.any_size or told.image_shape == expected.image_shape
 
 
 @pytest.mark.parametrize("classifier", ["token", "gap", "map"])

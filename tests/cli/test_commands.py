@@ -160,7 +160,7 @@ def test_a_plain_npz_is_analysed_like_a_run(run, call, tmp_path):
 
 
 def test_models_and_formats_are_listed(call):
-    _, found, _ = call("models", "vit-b/", "mini")
+    _, found, _ = call("models", "vit-b/16", "mini")
     listed = {m["name"]: m for m in found["models"]}
     assert listed["ViT-B/16"]["parameters"] == 86_567_656
     assert (listed["ViT-B/16"]["tokens"], listed["ResNet-Mini"]["tokens"]) == (197, None)

@@ -264,10 +264,10 @@ def test_a_bfloat16_pass_multiplies_in_bfloat16():
 
 
 SHALLOW = {
-    "ViT-Mini/2": {"depth": 2},
-    "Mixer-Mini/2": {"depth": 2},
-    "ResNet-Mini": {"units": (1, 1)},
-    "CIFAR-ResNet-20": {"units": (1, 1)},
+    "ViT-Mini/2": {"depth": 1},
+    "Mixer-Mini/2": {"depth": 1},
+    "ResNet-Mini": {"units": (1,)},
+    "CIFAR-ResNet-20": {"units": (1,)},
 }
 DEEP = {
     "ViT-Mini/2": {"depth": 6},
