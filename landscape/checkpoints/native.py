@@ -14,6 +14,7 @@ from typing import Any
 from landscape.checkpoints.containers import orbax
 from landscape.checkpoints.containers.limits import damage_told
 from landscape.checkpoints.containers.orbax import quiet
+from landscape.checkpoints.flat import nested
 from landscape.errors import RequestError
 from landscape.models import registry
 from landscape.whole_file import whole_file
@@ -172,7 +173,8 @@ def read_params(folder: Path, step: int) -> dict:
         If the files are damaged.
     """
     with _damage_told(folder, step):
-        return orbax.restored(folder / CHECKPOINTS / str(step) / "params")
+        leaves = orbax.leaves_of(folder / CHECKPOINTS / str(step) / "params")
+    return nested(leaves, f"{folder}@{step}")
 
 
 def read_batch_stats(folder: Path, step: int) -> dict | None:
@@ -181,7 +183,8 @@ def read_batch_stats(folder: Path, step: int) -> dict | None:
     if not item.is_dir():
         return None
     with _damage_told(folder, step):
-        return orbax.restored(item)
+        leaves = orbax.leaves_of(item)
+    return nested(leaves, f"{folder}@{step}")
 
 
 def read_config(folder: Path) -> dict | None:

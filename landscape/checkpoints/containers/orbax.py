@@ -96,44 +96,47 @@ class OrbaxFolder(Container):
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
         with damage_told(self.path):
-            item_of = {name: item for name, (item, _) in self.sources.items()}
-            for batch in batches(names, self.arrays, item_of.get):
-                folder = self.sources[batch[0]][0]
-                tree = restored(folder, {self.sources[name][1] for name in batch})
-                found = dict(zip(leaf_names(tree), jax.tree.leaves(tree), strict=True))
-                del tree
-                for name in batch:
-                    array = found.pop(self.sources[name][1])
-                    if Described(array.shape, array.dtype) != self.arrays[name]:
-                        raise ValueError(f"array {name!r} is not as its description says")
-                    yield name, array
+            yield from self.read_or_raise(names)
+
+    def read_or_raise(self, names: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
+        """The same; for a damaged file whatever Orbax and TensorStore raise."""
+        item_of = {name: item for name, (item, _) in self.sources.items()}
+        for batch in batches(names, self.arrays, item_of.get):
+            folder = self.sources[batch[0]][0]
+            tree = _restored(folder, {self.sources[name][1] for name in batch})
+            found = dict(zip(leaf_names(tree), jax.tree.leaves(tree), strict=True))
+            del tree
+            for name in batch:
+                array = found.pop(self.sources[name][1])
+                if Described(array.shape, array.dtype) != self.arrays[name]:
+                    raise ValueError(f"array {name!r} is not as its description says")
+                yield name, array
 
 
-def restored(folder: Path, wanted: Collection[str] | None = None) -> Any:
-    """The tree of an item as numpy arrays, whatever devices it was written from.
-
-    Parameters
-    ----------
-    folder
-        An item's folder.
-    wanted
-        Names of the leaves to read, ``a/b/kernel``; the others are ``...``. None reads all.
+def leaves_of(folder: Path) -> dict[str, np.ndarray]:
+    """All arrays of an item by name, whatever devices they were written from.
 
     Raises
     ------
     Exception
         Whatever Orbax and TensorStore raise for damaged files.
     """
+    with _reader(folder) as (_, _, tree):
+        arrays = _arrays(folder, tree)
+    item = OrbaxFolder(folder, arrays, None, {name: (folder, name) for name in arrays})
+    return dict(item.read_or_raise(arrays))
+
+
+def _restored(folder: Path, wanted: Collection[str]) -> Any:
+    """The tree of an item with numpy arrays as the wanted leaves; the others are ``...``."""
     import orbax.checkpoint as ocp
 
     with _reader(folder) as (reader, path, described):
         _arrays(folder, described)  # before any is made
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), described)
-        item = None
-        if wanted is not None:
-            leaves = zip(leaf_names(described), jax.tree.leaves(described), strict=True)
-            kept = [leaf if name in wanted else ocp.PLACEHOLDER for name, leaf in leaves]
-            item = jax.tree.unflatten(jax.tree.structure(described), kept)
+        leaves = zip(leaf_names(described), jax.tree.leaves(described), strict=True)
+        kept = [leaf if name in wanted else ocp.PLACEHOLDER for name, leaf in leaves]
+        item = jax.tree.unflatten(jax.tree.structure(described), kept)
         return reader.restore(path, args=ocp.args.PyTreeRestore(item=item, restore_args=as_numpy))
 
 
