@@ -48,6 +48,11 @@ def size(tree: Tree) -> int:
     return sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(tree))
 
 
+def shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
+    """Shape by name; leaves are anything with a shape."""
+    return {name: tuple(leaf.shape) for name, leaf in named_leaves(tree).items()}
+
+
 def check_floating(tree: Tree) -> None:
     """Refuse a tree that is empty or has leaves that are not floating arrays.
 

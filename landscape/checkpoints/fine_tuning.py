@@ -11,7 +11,7 @@ from landscape.checkpoints.fit import HEADS, check_fit
 from landscape.checkpoints.flat import nested
 from landscape.checkpoints.namings.naming import POSITION_LEAF
 from landscape.errors import RequestError
-from landscape.parameters import named_leaves
+from landscape.parameters import named_leaves, shapes
 
 _REPRESENTATION = "pre_logits/"
 _MASK = "mask"
@@ -49,7 +49,7 @@ def adapted(
     RequestError
         If anything else differs; a Mixer's tokens cannot be resized.
     """
-    expected = {name: leaf.shape for name, leaf in named_leaves(model.abstract()).items()}
+    expected = shapes(model.abstract())
     leaves = {name: np.asarray(leaf) for name, leaf in named_leaves(params).items()}
     for name in leaves.keys() - expected.keys():
         if name == _MASK or name.startswith(_REPRESENTATION):

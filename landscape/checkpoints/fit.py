@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from landscape.errors import RequestError
-from landscape.parameters import named_leaves
+from landscape.parameters import shapes
 
 HEADS = ("head/", "linear/", "fc/")  # what the networks' heads are called
 
@@ -30,8 +30,12 @@ class Fit:
         return not (self.missing or self.extra or self.reshaped)
 
     def __str__(self) -> str:
-        shapes = [f"{name} {a} instead of {b}" for name, (a, b) in self.reshaped.items()]
-        kinds = {"missing": self.missing, "not in the model": self.extra, "of other shape": shapes}
+        others = [f"{name} {a} instead of {b}" for name, (a, b) in self.reshaped.items()]
+        kinds = {
+            "missing": self.missing,
+            "not in the model": self.extra,
+            "of other shape": others,
+        }
         told = [f"{len(names)} {kind} ({few(names)})" for kind, names in kinds.items() if names]
         return "; ".join(told)
 
@@ -47,8 +51,7 @@ class Fit:
 
 def compare(params: Any, abstract: Any) -> Fit:
     """Compare names and shapes of two trees; leaves are anything with a shape."""
-    found = {name: tuple(leaf.shape) for name, leaf in named_leaves(params).items()}
-    expected = {name: tuple(leaf.shape) for name, leaf in named_leaves(abstract).items()}
+    found, expected = shapes(params), shapes(abstract)
     return Fit(
         tuple(name for name in expected if name not in found),
         tuple(name for name in found if name not in expected),

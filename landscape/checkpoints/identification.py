@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,10 @@ from landscape.checkpoints.recognition import Recognised, recognised
 from landscape.errors import RequestError
 from landscape.models import registry
 from landscape.models.table import ENTRIES
-from landscape.parameters import named_leaves
+from landscape.parameters import shapes
+
+if TYPE_CHECKING:
+    from landscape.models.model import Model
 
 _STATE_DICTS, _TREES = (timm, torchvision), (big_vision, vision_transformer, own)
 # Networks inside others: of DataParallel, torch.compile, Lightning, self-distillation.
@@ -76,14 +79,18 @@ def identified(container: Container) -> Content:
     except ValueError as error:
         raise damaged(container.path, error, "see `formats` for what is read") from error
     if told := _told(container):
+        model = registry.build(**told["model"])
         with suppress(RequestError):  # where it does not fit, it is as good as nothing
-            as_told = _as_told(reading, told["model"])
-            shapes = leaf_shapes(as_told, container.arrays, container.path)
-            network = recognised(of_kind(shapes, PARAMS))
-            if network and _fits(network, of_kind(shapes, PARAMS), told["model"]):
-                return Content(as_told, shapes, network, told)
-    shapes = leaf_shapes(reading, container.arrays, container.path)
-    return Content(reading, shapes, recognised(of_kind(shapes, PARAMS)), None)
+            content = _content(container, _as_told(reading, model.module), told)
+            found = of_kind(content.shapes, PARAMS)
+            if content.network and _fits(content.network, found, model):
+                return content
+    return _content(container, reading, None)
+
+
+def _content(container: Container, reading: Reading, told: Mapping[str, Any] | None) -> Content:
+    found = leaf_shapes(reading, container.arrays, container.path)
+    return Content(reading, found, recognised(of_kind(found, PARAMS)), told)
 
 
 def of_kind(leaves: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -91,30 +98,20 @@ def of_kind(leaves: Mapping[str, Any], kind: str) -> dict[str, Any]:
     return {n.removeprefix(kind): leaf for n, leaf in leaves.items() if n.startswith(kind)}
 
 
-def _fits(network: Recognised, shapes: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
-    """Whether a network has these parameters."""
-    sizes = _sizes(request["name"], request.get("shape", {}))
-    found = _sizes(network.name, network.differences)
+def _fits(network: Recognised, found: Mapping[str, Any], model: "Model") -> bool:
+    """Whether a model has these parameters."""
+    sizes = {**ENTRIES[network.name].shape, **network.differences}
     rows = ("depth", "units", "resnet")
-    if any(_plain(sizes.get(row)) != _plain(found.get(row)) for row in rows):
+    if any(getattr(model.module, row, None) != sizes.get(row) for row in rows):
         return False  # before a tree as deep as anybody says is made
-    return parameter_shapes(registry.build(**request).abstract()) == shapes
+    return shapes(model.abstract()) == found
 
 
-def _sizes(name: str, differences: Mapping[str, Any]) -> dict[str, Any]:
-    return {**ENTRIES[name].shape, **differences}
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _as_told(reading: Reading, request: Mapping[str, Any]) -> Reading:
+def _as_told(reading: Reading, module: Any) -> Reading:
     """With the heads that shapes do not tell, and without positions that only PyTorch keeps."""
     if reading.heads:
-        sizes = _sizes(request["name"], request.get("shape", {}))
-        reading = replace(reading, heads=sizes.get("heads", reading.heads))
-    if request.get("position_embedding") != "sincos2d":
+        reading = replace(reading, heads=getattr(module, "heads", reading.heads))
+    if getattr(module, "position_embedding", None) != "sincos2d":
         return reading
     kept = (t for t in reading.tensors if PARAMS + POSITION_LEAF not in t.leaves)
     return replace(reading, tensors=tuple(kept))
@@ -168,16 +165,16 @@ def leaf_shapes(
     RequestError
         For an array that cannot have the layout of its name, and for two of one leaf.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
+    found: dict[str, tuple[int, ...]] = {}
     for tensor in reading.tensors:
         described = arrays[tensor.name]
         # Takes no memory, whatever its shape.
         parts = parts_of(tensor, np.broadcast_to(np.int8(0), described.shape), reading.heads, path)
         for leaf, part in zip(tensor.leaves, parts, strict=True):
-            if leaf in shapes:
+            if leaf in found:
                 raise RequestError(f"checkpoint: {path} holds {leaf!r} under two names")
-            shapes[leaf] = part.shape
-    return shapes
+            found[leaf] = part.shape
+    return found
 
 
 def parts_of(tensor: Tensor, array: np.ndarray, heads: int, path: Path) -> tuple[np.ndarray, ...]:
@@ -198,8 +195,3 @@ def parts_of(tensor: Tensor, array: np.ndarray, heads: int, path: Path) -> tuple
         f"checkpoint: {tensor.name!r} in {path} has shape {array.shape}, which no "
         f"{tensor.leaves[0] if tensor.leaves else 'parameter'} has; get an undamaged copy"
     )
-
-
-def parameter_shapes(params: Any) -> dict[str, tuple[int, ...]]:
-    """Shape by name of a parameter tree."""
-    return {name: tuple(leaf.shape) for name, leaf in named_leaves(params).items()}

@@ -22,7 +22,6 @@ from landscape.checkpoints.identification import (
     Content,
     identified,
     of_kind,
-    parameter_shapes,
     parts_of,
 )
 from landscape.checkpoints.namings import vision_transformer
@@ -30,7 +29,7 @@ from landscape.checkpoints.namings.naming import PARAMS, STATE, Reading
 from landscape.checkpoints.recognition import Recognised, recognised
 from landscape.errors import RequestError
 from landscape.models.table import ENTRIES
-from landscape.parameters import check_finite, check_floating, named_leaves
+from landscape.parameters import check_finite, check_floating, named_leaves, shapes
 
 _AT_STEP = re.compile(r"(?P<folder>.+)@(?P<step>\d+)")
 
@@ -190,7 +189,7 @@ def _from_run_folder(path: Path, step: int | None, reference: str) -> Checkpoint
         config,
         reference,
         state=native.read_batch_stats(path, step),
-        network=None if config else recognised(parameter_shapes(params)),
+        network=None if config else recognised(shapes(params)),
         preprocessing=(config or {}).get("preprocessing"),
         dtypes=tuple(sorted({str(leaf.dtype) for leaf in named_leaves(params).values()})),
     )

@@ -91,7 +91,7 @@ def _config(found: Checkpoint) -> dict[str, Any]:
     check_whole(found, registry.build(**found.request), f"checkpoint {found.reference}")
     return {
         "schema": SCHEMA,
-        "model": _plain(found.request),
+        "model": found.request,
         "preprocessing": found.preprocessing,
         "converted_from": {
             "reference": found.reference,
@@ -102,17 +102,11 @@ def _config(found: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _plain(part) for name, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, (list, tuple)) else value
-
-
 def _told(found: Checkpoint) -> dict[str, str]:
     """What goes with the tensors: shapes do not tell heads, activations and preprocessing."""
     told = {"format": "pt"}  # which its readers ask for
     if found.request is not None:
-        ours = {"model": _plain(found.request), "preprocessing": found.preprocessing}
+        ours = {"model": found.request, "preprocessing": found.preprocessing}
         told[TOLD] = json.dumps(ours)
     return told
 

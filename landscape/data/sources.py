@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from landscape.data.npz import read_npz
 from landscape.data.splits import Data, assembled, checked_split, with_holdout
 from landscape.errors import RequestError
-from landscape.npz import read_npz
 
 if TYPE_CHECKING:
     from landscape.data.resizing import Geometry

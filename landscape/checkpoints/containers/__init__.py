@@ -33,13 +33,12 @@ def opened(path: Path) -> Container:
             raise RequestError(f"checkpoint: there is no {path}")
         kind = next((kind for kind in _kinds(path) if kind.recognises(path)), None)
         what = "is no checkpoint" if path.is_dir() or path.stat().st_size else "is empty"
-        inside = _file_in(path)
+        inside = _file_in(path) if kind is None else None
     except OSError as error:
         raise RequestError(f"checkpoint: {path} cannot be read ({error.strerror})") from error
-    if kind is None and inside is not None:
-        raise RequestError(f"checkpoint: {path} {what}; name the file in it: {inside}")
     if kind is None:
-        raise RequestError(f"checkpoint: {path} {what}; read are {_READ}")
+        remedy = f"read are {_READ}" if inside is None else f"name the file in it: {inside}"
+        raise RequestError(f"checkpoint: {path} {what}; {remedy}")
     if kind is keras:
         raise keras.refusal(path)
     return kind.opened(path)

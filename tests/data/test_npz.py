@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from landscape.data.npz import read_npz
 from landscape.errors import RequestError
-from landscape.npz import read_npz
 
 
 def test_arrays_come_back_by_name(tmp_path):
