@@ -220,11 +220,12 @@ def _placed(values: np.ndarray, like: Any) -> jax.Array:
 
 # --- blocks ---------------------------------------------------------------------------------------
 
-# Names as the published ViT, MLP-Mixer, BiT and CIFAR ResNet checkpoints have them; every component
-# takes the normalisation layer in front of it. The first pattern that matches decides.
+# Names as the published ViT, MLP-Mixer, BiT and ResNet checkpoints have them; every component takes
+# the normalisation layer in front of it. The first pattern that matches decides.
 _COMPONENTS = (
-    (r"^(embedding|stem|conv_root|gn_root|cls|pos_embedding|Transformer/posembed_input)(/|$)",
-     "embedding"),
+    (r"^cls$", "class_token"),
+    (r"^(pos_embedding|Transformer/posembed_input)(/|$)", "positions"),
+    (r"^(stem|conv_root|gn_root)/", "stem"),  # but for the layer that _embedding tells
     (r"^Transformer/(encoderblock_\d+)/(LayerNorm_0|MultiHeadDotProductAttention_\d+)/",
      r"\1/attention"),
     (r"^Transformer/(encoderblock_\d+)/(LayerNorm_\d+|MlpBlock_\d+)/", r"\1/mlp"),
@@ -233,27 +234,41 @@ _COMPONENTS = (
     (r"^(block\d+/unit\d+|layer\d+/\d+)/", r"\1"),
     (r"^(Transformer/encoder_norm|pre_head_layer_norm|pre_logits|head)(/|$)", "head"),
 )  # fmt: skip
+_TORCHVISION = ((r"^conv1/", "embedding"), (r"^bn1/", "stem"), (r"^(fc|linear)/", "head"))
 
-
+_IN_FRONT = ("embedding", "class_token", "positions", "stem")  # of the first block
 _HALVES = ("attention", "token_mlp", "mlp", "channel_mlp")  # of a block, in network order
+_UNIT = re.compile(r"block\d+/unit\d+|layer\d+/\d+")  # a residual unit is a block and a component
 
 
-def _component(name: str) -> str:
-    for pattern, label in _COMPONENTS:
-        match = re.match(pattern, name)
-        if match:
-            return match.expand(label)
-    return name.rpartition("/")[0] or name  # other people's models: one block per layer
+def _component_labels(names: Sequence[str]) -> list[str]:
+    first, patterns = _embedding(names), _COMPONENTS
+    if any(name.startswith("layer1/0/") for name in names):
+        patterns += _TORCHVISION
+
+    def label(name: str) -> str:
+        for pattern, found in patterns if name not in first else ():
+            match = re.match(pattern, name)
+            if match:
+                return match.expand(found)
+        return name.rpartition("/")[0] or name  # other people's models: one block per layer
+
+    return ["embedding" if name in first else label(name) for name in names]
 
 
-def _layer(name: str) -> str:
-    return name.rpartition("/")[0] or name
+def _embedding(names: Sequence[str]) -> tuple[str, ...]:
+    """Kernel and bias of what makes tokens (ViT, hybrid, Mixer), else of the root convolution."""
+    for layer in ("embedding", "stem", "conv_root"):
+        found = tuple(name for name in (f"{layer}/kernel", f"{layer}/bias") if name in names)
+        if found:
+            return found
+    return ()
 
 
-PARTITIONS: dict[str, Callable[[str], str]] = {
-    "components": _component,
-    "layers": _layer,
-    "tensors": lambda name: name,
+PARTITIONS: dict[str, Callable[[Sequence[str]], Sequence[str]]] = {
+    "components": _component_labels,
+    "layers": lambda names: [name.rpartition("/")[0] or name for name in names],
+    "tensors": lambda names: names,
 }
 
 
@@ -265,29 +280,44 @@ def blocks(tree: Tree, scheme: str | Mapping[str, str] = "components") -> dict[s
     tree
         The parameters.
     scheme
-        ``"components"`` (embedding, every block's attention or token MLP, every block's MLP or
-        channel MLP, every residual unit, head; layers where the names are not known),
-        ``"paper"`` (the components, and the first, middle and last block as a whole, as Table 3
-        of arXiv:2106.01548 has them), ``"layers"`` (all leaves below one module), ``"tensors"``
-        (every leaf), or a mapping from block names to regular expressions that are searched in
-        the leaf names.
+        ``"components"``, ``"layers"`` (all leaves below one module) and ``"tensors"`` (every leaf)
+        divide the tree; the blocks of ``"paper"`` and ``"table3"`` overlap. A mapping goes from
+        block names to regular expressions that are searched in the leaf names.
 
     Raises
     ------
     RequestError
         For an unknown scheme, and for a pattern that matches no leaf.
+
+    Notes
+    -----
+    ``"components"``, in network order: ``embedding`` (the first linear layer: kernel and bias),
+    ``class_token``, ``positions``, ``stem`` (what else is in front of the first block), every
+    block's ``attention`` or ``token_mlp`` and its ``mlp`` or ``channel_mlp``, each with the norm in
+    front of it, every residual unit, and ``head`` with the last norm; layers where the names are
+    not known.
+
+    ``"table3"`` has the columns of Table 3 of Chen, Hsieh and Gong (arXiv:2106.01548):
+    ``embedding``; the joint blocks ``attention`` and ``mlp``, a Mixer's ``token_mlp`` and
+    ``channel_mlp``, of *all* layers together; first, middle and last block as a whole (numbers 1, 6
+    and 12 of 12; of a ResNet the units); ``head``. ``"paper"`` has these, every component, and
+    ``input_layers``: embedding, class token, positions and stem together, the wider reading of an
+    embedding.
+
+    A joint block is the union of the components of its kind, norms included. So λmax of one layer's
+    component is at most that of the joint block, and this at most that of the whole; for a positive
+    semidefinite matrix the whole has at most the sum over a partition.
     """
     names = leaf_names(tree)
     if isinstance(scheme, str):
-        if scheme == "paper":
-            components = blocks(tree)
-            return components | _whole_blocks(components)
+        if scheme in ("paper", "table3"):
+            return _of_the_paper(blocks(tree), scheme)
         if scheme not in PARTITIONS:
-            known = ", ".join(["paper", *PARTITIONS])
+            known = ", ".join(["paper", "table3", *PARTITIONS])
             raise RequestError(f"blocks: {scheme!r} is none of {known}")
         grouped: dict[str, list[str]] = {}
-        for name in names:
-            grouped.setdefault(PARTITIONS[scheme](name), []).append(name)
+        for name, label in zip(names, PARTITIONS[scheme](names), strict=True):
+            grouped.setdefault(label, []).append(name)
         return _in_network_order(grouped)
     chosen = {label: [n for n in names if re.search(p, n)] for label, p in scheme.items()}
     for label, members in chosen.items():
@@ -299,26 +329,44 @@ def blocks(tree: Tree, scheme: str | Mapping[str, str] = "components") -> dict[s
     return chosen
 
 
-def _whole_blocks(components: dict[str, list[str]]) -> dict[str, list[str]]:
-    """First, middle and last of the blocks that have several components (1, 6, 12 of 12)."""
+def _of_the_paper(components: dict[str, list[str]], scheme: str) -> dict[str, list[str]]:
+    joint: dict[str, list[str]] = {}
     whole: dict[str, list[str]] = {}
     for label, members in components.items():
-        block, _, component = label.rpartition("/")
-        if component in _HALVES:
+        block, _, kind = label.rpartition("/")
+        if block and kind in _HALVES:
+            joint.setdefault(kind, []).extend(members)
             whole.setdefault(block, []).extend(members)
-    labels = list(whole)
-    chosen = dict.fromkeys(labels[i] for i in (0, (len(labels) - 1) // 2, -1)) if labels else {}
-    return {label: whole[label] for label in chosen}
+    units = {label: members for label, members in components.items() if _UNIT.fullmatch(label)}
+    whole = _three(whole or units)
+    ends = {label: components[label] for label in ("embedding", "head") if label in components}
+    if scheme == "table3":
+        return _in_network_order(ends | joint | whole)
+    in_front = [name for label in _IN_FRONT for name in components.get(label, ())]
+    more = {"input_layers": in_front} if set(in_front) > set(ends.get("embedding", ())) else {}
+    unions = joint | {k: v for k, v in whole.items() if k not in units} | more
+    # Somebody's network may have a layer of that name.
+    unions = {f"all {k}" if k in components else k: v for k, v in unions.items()}
+    return _in_network_order(components | unions)
+
+
+def _three(found: dict[str, list[str]]) -> dict[str, list[str]]:
+    """First, middle and last: 1, 6 and 12 of 12."""
+    labels = list(found)
+    places = (0, (len(labels) - 1) // 2, -1) if labels else ()
+    return {labels[place]: found[labels[place]] for place in places}
 
 
 def _in_network_order(grouped: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Embedding first, head last, numbers by value (block 10 after block 9)."""
+    """Embedding first, joint blocks, then block by block by number (10 after 9), head last."""
+    early = (*_IN_FRONT, "input_layers", *_HALVES)
 
     def rank(label: str):
-        place = {"embedding": 0, "head": 2}.get(label, 1)
-        block, _, component = label.rpartition("/")
-        second = component in ("mlp", "channel_mlp")
-        split = re.split(r"(\d+)", block if component in _HALVES else label)
-        return place, [int(part) if part.isdigit() else part for part in split], second
+        place = early.index(label) if label in early else len(early) + (label == "head")
+        block, _, kind = label.rpartition("/")
+        half = kind in _HALVES and block
+        split = re.split(r"(\d+)", block if half else label)
+        parts = [int(part) if part.isdigit() else part for part in split]
+        return place, parts, _HALVES.index(kind) if half else len(_HALVES)
 
     return {label: grouped[label] for label in sorted(grouped, key=rank)}

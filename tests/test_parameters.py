@@ -1,4 +1,5 @@
 import itertools
+import re
 
 import equinox
 import flax.linen
@@ -11,6 +12,7 @@ import pytest
 
 from landscape import parameters
 from landscape.errors import RequestError
+from landscape.models import registry
 
 TREE = {"b": {"kernel": jnp.ones((2, 3)), "bias": jnp.zeros(3)}, "a": jnp.full(4, 2.0)}
 
@@ -106,7 +108,9 @@ def _vit(depth):
 
 def test_components_cover_a_vision_transformer_in_network_order():
     found = parameters.blocks(_vit(11), "components")
-    assert list(found)[:3] == ["embedding", "encoderblock_0/attention", "encoderblock_0/mlp"]
+    assert list(found)[:5] == [
+        "embedding", "class_token", "positions", "encoderblock_0/attention", "encoderblock_0/mlp",
+    ]  # fmt: skip
     assert list(found)[-3:] == ["encoderblock_10/attention", "encoderblock_10/mlp", "head"]
     assert sorted(itertools.chain(*found.values())) == sorted(parameters.leaf_names(_vit(11)))
     assert found["encoderblock_3/mlp"] == [
@@ -115,11 +119,68 @@ def test_components_cover_a_vision_transformer_in_network_order():
     ]
 
 
+def test_the_embedding_is_the_first_linear_layer_alone():
+    found = parameters.blocks(_vit(2), "paper")
+    assert found["embedding"] == ["embedding/kernel"]
+    assert found["input_layers"] == [
+        "embedding/kernel", "cls", "Transformer/posembed_input/pos_embedding",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "embedding", "stem"),
+    [("ResNet-Mini", ["conv_root/kernel"], 2), ("Mixer-Mini/2", ["stem/bias", "stem/kernel"], 0),
+     ("CIFAR-ResNet-20", ["conv1/kernel"], 2),
+     ("ViT_C-1GF", ["embedding/bias", "embedding/kernel"], 12),
+     ("R+ViT-Ti/16", ["embedding/bias", "embedding/kernel"], 3)],
+)  # fmt: skip
+def test_every_family_has_an_embedding_and_components_are_a_partition(name, embedding, stem):
+    tree = registry.build(name).abstract()
+    found = parameters.blocks(tree)
+    assert found["embedding"] == embedding
+    assert len(found.get("stem", ())) == stem
+    assert sorted(itertools.chain(*found.values())) == sorted(parameters.leaf_names(tree))
+    assert list(found)[0] == "embedding"
+    assert list(found)[-1] == "head"
+
+
 def test_the_partition_of_the_paper_adds_blocks_1_6_and_12():
     found = parameters.blocks(_vit(12), "paper")
-    whole = [name for name in found if name.count("_") == 1 and "/" not in name]
+    whole = [name for name in found if re.fullmatch(r"encoderblock_\d+", name)]
     assert whole == ["encoderblock_0", "encoderblock_5", "encoderblock_11"]
     assert len(found["encoderblock_5"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [("ViT-Mini/2", ("attention", "mlp")), ("Mixer-Mini/2", ("token_mlp", "channel_mlp"))],
+)
+def test_joint_blocks_are_the_unions_of_the_layers_blocks(name, kinds):
+    found = parameters.blocks(registry.build(name).abstract(), "paper")
+    for kind in kinds:
+        layers = [label for label in found if label.endswith(f"/{kind}")]
+        assert len(layers) == 3
+        assert found[kind] == [leaf for label in layers for leaf in found[label]]
+    order = [list(found).index(label) for label in ("embedding", *kinds, layers[0], "head")]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize("name", ["ViT-Mini/2", "Mixer-Mini/2", "ResNet-Mini", "CIFAR-ResNet-20"])
+def test_the_blocks_of_table_3_are_those_of_the_paper_without_the_single_layers(name):
+    tree = registry.build(name).abstract()
+    table, paper = (parameters.blocks(tree, scheme) for scheme in ("table3", "paper"))
+    assert table.items() <= paper.items()
+    assert len(table) == (5 if "ResNet" in name else 7)
+    assert not {"class_token", "input_layers", "encoderblock_0/mlp"} & table.keys()
+
+
+def test_a_joint_block_does_not_take_the_name_of_somebodys_layer():
+    one = {"weight": jnp.ones(2)}
+    tree = {"mlp": one, "layers": [{"mlp": one}, {"mlp": one}]}
+    found = parameters.blocks(tree, "paper")
+    assert found["mlp"] == ["mlp/weight"]
+    assert found["all mlp"] == ["layers/0/mlp/weight", "layers/1/mlp/weight"]
+    assert found["layers/1"] == ["layers/1/mlp/weight"]
 
 
 def test_blocks_by_pattern_layer_and_tensor():

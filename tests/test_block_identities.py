@@ -1,0 +1,95 @@
+"""What linear algebra says of the blocks of the paper, on networks of every family."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from landscape import extremes, parameters
+from landscape.cli.subject import classification
+from landscape.data import load
+from landscape.models import registry
+from landscape.objective import Objective
+
+SHAPES = {
+    "ViT-Mini/2": {"width": 16, "depth": 2, "heads": 2, "mlp": 24},
+    "Mixer-Mini/2": {"width": 16, "depth": 2, "token_mlp": 12, "channel_mlp": 24},
+    "ResNet-Mini": {"units": (1, 1), "width": 4},
+}
+JOINT = {"ViT-Mini/2": ("attention", "mlp"), "Mixer-Mini/2": ("token_mlp", "channel_mlp")}
+
+
+@dataclass
+class Restricted:
+    """P H P, with P the projection on a block: one compiled product serves all blocks."""
+
+    objective: Any
+    params: Any
+    names: list[str]
+
+    def product(self, vector):
+        return self._inside(self.objective.product(self._inside(vector)))
+
+    def _inside(self, tree):
+        leaves = parameters.named_leaves(tree)
+        return parameters.with_leaves(
+            tree, {k: jnp.zeros_like(v) for k, v in leaves.items() if k not in self.names}
+        )
+
+
+def measured(objective, blocks):
+    """{block: bounds on its λmax}, the whole matrix included."""
+    every = {**blocks, "whole": parameters.leaf_names(objective.params)}
+    return {
+        name: extremes(
+            Restricted(objective, objective.params, names),
+            width=0.05,
+            ends="max",
+            statements=len(every),
+        ).lambda_max
+        for name, names in every.items()
+    }
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def network(request):
+    """Name, parameters and objective of a small network after a step from a random start."""
+    model = registry.build(request.param, head_init="lecun", shape=SHAPES[request.param])
+    loss, _, _ = classification(model, "minus_one_to_one", "softmax_cross_entropy")
+    split = load("digits").train.thinned(24)
+    data = [{"images": split.images, "labels": split.labels}]
+    return request.param, Objective(loss, model.init(jax.random.key(0)), data)
+
+
+def test_a_layer_is_no_sharper_than_its_joint_block_and_that_not_than_the_whole(network):
+    name, objective = network
+    blocks = parameters.blocks(objective.params, "paper")
+    found = measured(objective, blocks)
+    pairs = [(label, "whole") for label in blocks]
+    for kind in JOINT.get(name, ()):
+        pairs += [(label, kind) for label in blocks if label.endswith(f"/{kind}")]
+    if "input_layers" in blocks:
+        pairs += [("embedding", "input_layers")]
+    assert len(pairs) >= len(blocks) + (4 if name in JOINT else 1)
+    for inner, outer in pairs:
+        assert set(blocks[inner]) <= set(blocks.get(outer, blocks[inner]))
+        assert found[inner].lower <= found[outer].upper, (inner, outer)
+        assert found[inner].lower > 0
+
+
+def test_the_gauss_newton_matrix_is_no_sharper_than_its_partition_together(network):
+    name, objective = network
+    blocks = parameters.blocks(objective.params, "paper")
+    joint = [*JOINT.get(name, ()), "head"]
+    joint += ["input_layers"] if "input_layers" in blocks else ["embedding"]
+    joint += [label for label in blocks if "/unit" in label]
+    leaves = [leaf for label in joint for leaf in blocks[label]]
+    assert sorted(leaves) == sorted(parameters.leaf_names(objective.params))
+    matrix = objective.with_curvature("gauss_newton")
+    for partition in (joint, list(parameters.blocks(objective.params))):
+        found = measured(matrix, {label: blocks[label] for label in partition})
+        whole = found.pop("whole")
+        assert whole.lower <= sum(part.upper for part in found.values())
+        assert max(part.lower for part in found.values()) <= whole.upper
