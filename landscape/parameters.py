@@ -5,6 +5,7 @@ lists). A leaf is addressed by its name, the path through the tree joined by ``/
 ``Transformer/encoderblock_0/MlpBlock_0/Dense_0/kernel``, ``layers/0/weight``, ``0``.
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -134,9 +135,36 @@ def total(parts: Sequence[jax.Array]) -> jax.Array:
     return sum((part.astype(dtype) for part in parts[1:]), parts[0].astype(dtype))
 
 
+def balanced(tree: Tree) -> tuple[Tree, jax.Array]:
+    """The tree over a power of two that brings its largest entry to one, and that power's exponent.
+
+    The division is exact. Squares of the result neither overflow nor vanish, whatever the scale of
+    the tree; float32 or better. A tree that is zero or not finite stays as it is, with exponent 0.
+    """
+    leaves = [jnp.asarray(leaf, wide(leaf.dtype)) for leaf in jax.tree.leaves(tree)]
+    dtype = max((leaf.dtype for leaf in leaves), key=lambda dtype: dtype.itemsize)
+    peaks = [jnp.max(jnp.abs(leaf), initial=0).astype(dtype) for leaf in leaves]
+    peak = functools.reduce(jnp.maximum, peaks)
+    usable = jnp.isfinite(peak) & (peak > 0)
+    exponent = jnp.where(usable, jnp.frexp(peak)[1], 0)
+    # In two steps: 2^-e itself may not be a number of the dtype.
+    half = exponent // 2
+    first, second = (jnp.ldexp(jnp.ones((), dtype), -part) for part in (half, exponent - half))
+    found = [leaf * first.astype(leaf.dtype) * second.astype(leaf.dtype) for leaf in leaves]
+    return jax.tree.unflatten(jax.tree.structure(tree), found), exponent
+
+
 def norm(tree: Tree) -> jax.Array:
-    """Euclidean norm of the whole tree."""
-    return jnp.sqrt(dot(tree, tree))
+    """Euclidean norm of the whole tree, also where the squares of its entries are no numbers."""
+    inside, exponent = balanced(tree)
+    return jnp.ldexp(jnp.sqrt(dot(inside, inside)), exponent)
+
+
+def unit(tree: Tree) -> Tree:
+    """The tree scaled to norm one, float32 or better; zero stays zero."""
+    inside, _ = balanced(tree)
+    length = jnp.sqrt(dot(inside, inside))
+    return scaled(inside, 1 / jnp.where(length > 0, length, jnp.ones_like(length)))
 
 
 def add_scaled(a: Tree, scale: jax.Array | float, b: Tree) -> Tree:

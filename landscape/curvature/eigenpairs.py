@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,8 @@ import scipy.linalg
 
 from landscape import parameters
 from landscape.curvature import panel
-from landscape.curvature.lanczos import Recurrence, Tridiagonal, check_finite
+from landscape.curvature.lanczos import Recurrence, check_finite
+from landscape.curvature.ritz import measured
 from landscape.errors import RequestError
 from landscape.journal import Journal
 from landscape.objective import Objective
@@ -35,19 +36,24 @@ class Eigenpairs:
         ``confidence``.
     confidence
         Probability that all upper bounds hold; they say that no eigenvalue was missed.
+    checks
+        (k,) ``u'Hu`` in float64 by a program of its own (see
+        :meth:`landscape.Objective.rayleigh_quotient`); NaN for a matrix that has none.
     vectors
         A panel: a tree shaped like the parameters with a leading axis of k, orthonormal.
     products
         Products spent, the check and the residuals included.
     converged
-        Residuals within twice the tolerance, and nothing missed above the smallest value, up to
-        ``width`` times the largest magnitude. If not, there may be fewer pairs than k.
+        Residuals within twice the tolerance, checks that agree with the products within the same,
+        and nothing missed above the smallest value, up to ``width`` times the largest magnitude.
+        If not, there may be fewer pairs than k.
     """
 
     values: np.ndarray
     residuals: np.ndarray
     upper: np.ndarray
     confidence: float
+    checks: np.ndarray
     vectors: panel.Panel
     products: int
     converged: bool
@@ -124,13 +130,42 @@ def eigenpairs(
     run.fill()
     rest, complete = run.check(width, 1 - confidence)
     found = run.residuals()
-    upper = np.maximum(found.values, rest) + np.linalg.norm(found.residuals) + run.slack
+    differences = np.nan_to_num(np.abs(found.values - found.checks))
+    upper = np.fmax(np.maximum(found.values, rest), found.checks)
+    upper += np.linalg.norm(found.residuals) + run.slack + 2 * differences.max(initial=0.0)
+    accurate = np.maximum(found.residuals, differences) <= 2 * tolerance * run.scale
     return dataclasses.replace(
         found,
         upper=upper,
         confidence=confidence,
-        converged=bool(complete and (found.residuals <= 2 * tolerance * run.scale).all()),
+        converged=bool(complete and accurate.all()),
     )
+
+
+def top_vector(
+    matrix: Any, *, tolerance: float, limit: int, seed: int, memory: int = 12
+) -> tuple[Tree, int]:
+    """A unit vector near the eigenvector of the largest eigenvalue, and the products it took.
+
+    By the thick-restart iteration of :func:`eigenpairs`, without its bounds: to be measured before
+    it is used.
+
+    Parameters
+    ----------
+    matrix
+        Anything with ``params`` and a symmetric ``product(vector)``.
+    tolerance
+        Residual relative to the largest magnitude found.
+    limit
+        Largest number of products; the vector is as good as it is then.
+    seed, memory
+        As for :func:`eigenpairs`.
+    """
+    memory = min(parameters.size(matrix.params), memory)
+    run = _Run(matrix, 1, tolerance, memory, limit, seed, None, Journal())
+    run.fill()
+    run._truncate(1)
+    return panel.take(run.basis, 0), run.products
 
 
 class _Run:
@@ -168,10 +203,13 @@ class _Run:
 
     def product(self, vector: Tree) -> Tree:
         image = self.objective.product(vector)
+        self._count()
+        return image
+
+    def _count(self) -> None:
         self.products += 1
         if self.progress is not None:
             self.progress()
-        return image
 
     # --- the thick-restart iteration --------------------------------------------------------------
 
@@ -244,7 +282,7 @@ class _Run:
             )
             if verdict != "missed":
                 return ceiling, verdict == "complete"
-            self._insert(recurrence.coefficients, bottom)
+            self._insert(recurrence)
             self.rounds += 1
             self._keep()
 
@@ -258,12 +296,11 @@ class _Run:
         journal, seen = self.journal.part("check"), recurrence.coefficients
         ceiling, missed = np.inf, False
         if (kept := journal.load()) is not None and kept["rounds"] == self.rounds:
-            seen.alpha, seen.beta = kept["alpha"], kept["beta"]
-            recurrence.resume(functools.partial(self._kept, journal))
+            recurrence.resume(kept["recurrence"], functools.partial(self._kept, journal))
             self.products, ceiling, missed = kept["products"], kept["ceiling"], kept["missed"]
         while self.products < self.limit:
             recurrence.advance(self._outside(recurrence.vector, bottom))
-            ceiling = min(ceiling, seen.ceiling(failure) + self.slack)
+            ceiling = min(ceiling, seen.ceiling(failure) + max(self.slack, seen.rounding))
             ritz, residuals = seen.ritz()
             # What lies above the smallest value by more than its own error was missed.
             missed = missed or bool(ritz[-1] > least + 2 * self.tolerance * self.scale)
@@ -278,7 +315,8 @@ class _Run:
             progress |= {"ceiling": ceiling, "missed": missed}
             # A name stands for one value, so it tells the round.
             vectors = {f"{self.rounds}-{name}": tree for name, tree in vectors.items()}
-            journal.save({**coefficients, **progress}, vectors.keys(), vectors.__getitem__)
+            scalars = {"recurrence": coefficients, **progress}
+            journal.save(scalars, vectors.keys(), vectors.__getitem__)
         return ceiling, "unknown"
 
     def _kept(self, journal: Journal, name: str) -> Tree:
@@ -290,16 +328,14 @@ class _Run:
         image, _ = panel.split(self.basis, self.product(outside))
         return parameters.add_scaled(image, bottom, inside)
 
-    def _insert(self, seen: Tridiagonal, bottom: float) -> None:
-        """Repeat the check's recurrence for its largest Ritz vector; Rayleigh-Ritz with it."""
-        _, coordinates = scipy.linalg.eigh_tridiagonal(seen.alpha, seen.beta[:-1])
-        again = Recurrence(self.objective, self._round_key())
-        vector = None
-        for step, weight in enumerate(coordinates[:, -1]):
-            part = parameters.scaled(again.vector, float(weight))
-            vector = part if vector is None else parameters.add_scaled(vector, 1.0, part)
-            if step + 1 < seen.products:
-                again.advance(self._outside(again.vector, bottom))
+    def _insert(self, recurrence: Recurrence) -> None:
+        """Rayleigh-Ritz with the largest Ritz vector of the check; without it, look again."""
+        vector = recurrence.ritz_vector(-1)
+        if vector is None:
+            self.pending, self.converged = self._start(), False
+            self.fill()
+            self._truncate(self.k)
+            return
         vector, _, _ = panel.orthogonalise(self.basis, vector)
         self.basis = panel.put(self.basis, self.known, vector)
         column = np.asarray(panel.coefficients(self.basis, self.product(vector)), np.float64)
@@ -315,17 +351,17 @@ class _Run:
         count = min(self.k, self.known)
         self._truncate(count)
         vectors = jax.tree.map(lambda leaf: leaf[:count], self.basis)
-        values, residuals = [], []
+        pairs = []
         for i in range(count):
-            vector = panel.take(vectors, i)
-            value, residual = _rayleigh(vector, self.product(vector))
-            values.append(float(value))
-            residuals.append(float(residual))
+            pairs.append(measured(self.objective, panel.take(vectors, i), self.products))
+            self._count()
+        values = np.array([pair.quotient for pair in pairs])
         order = np.argsort(values)[::-1]
         vectors = jax.tree.map(lambda leaf: leaf[order], vectors)
         return Eigenpairs(
-            values=np.array(values)[order],
-            residuals=np.array(residuals)[order],
+            values=values[order],
+            residuals=np.array([pair.residual for pair in pairs])[order],
+            checks=np.array([pair.check for pair in pairs])[order],
             upper=np.full(count, np.inf),
             confidence=0.0,
             vectors=vectors,
@@ -368,8 +404,3 @@ class _Run:
             self.basis = panel.put(self.basis, row, vector)
         self.pending = self.journal.vector(f"{self.generation}-{self.known}", like)
 
-
-@jax.jit
-def _rayleigh(vector: Tree, image: Tree) -> tuple[jax.Array, jax.Array]:
-    value = parameters.dot(vector, image)
-    return value, parameters.norm(parameters.add_scaled(image, -value, vector))

@@ -41,7 +41,7 @@ def extremes(
     confidence
         Probability with which all bounds hold, over the random start.
     limit
-        Largest number of products.
+        Largest number of products of the search; the vector of each end takes one more.
     seed
         Decides the start vector.
     ends
@@ -50,8 +50,7 @@ def extremes(
     statements
         How many calls share one confidence (union bound); see :func:`block_extremes`.
     vectors
-        Also return the Ritz vectors, by repeating the products: twice the cost, and one vector
-        more of memory for each end.
+        Also return the measured Ritz vectors, at no further cost.
     progress
         Called after each product.
     journal
@@ -79,7 +78,7 @@ def extremes(
     -1.000 8.000
     """
     check_request(width, confidence, limit)
-    settings = _Settings(width, confidence, limit, seed, ends, statements)
+    settings = _Settings(width, confidence, limit, seed, ends, statements, vectors)
     search = settings.search(objective)
     _lockstep(
         {"": search},
@@ -88,10 +87,7 @@ def extremes(
         lambda _: None,
         journal or Journal(),
     )
-    if not vectors:
-        return search.found
-    made = search.eigenvectors(progress, (journal or Journal()).part("vectors"))
-    return dataclasses.replace(search.found, vectors=made)
+    return search.found
 
 
 def block_extremes(
@@ -163,6 +159,7 @@ class _Settings:
     seed: int
     ends: Ends
     statements: int
+    vectors: bool = False
 
     def search(self, objective: Objective) -> Search:
         return Search(
@@ -174,6 +171,7 @@ class _Settings:
             limit=self.limit,
             seed=self.seed,
             ends=self.ends,
+            vectors=self.vectors,
         )
 
 

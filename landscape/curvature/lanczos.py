@@ -1,4 +1,4 @@
-"""The Lanczos recurrence with three vectors, and bounds on the ends of the spectrum from it.
+"""The Lanczos recurrence, and bounds on the ends of the spectrum from its coefficients.
 
 The coefficients of k products hold everything that is reported: Ritz values (which lie inside the
 spectrum), their residuals, and, because the start is random, bounds outside of which the spectrum
@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,8 @@ import scipy.linalg
 from numpy.typing import ArrayLike
 
 from landscape import parameters
-from landscape.errors import RequestError
+from landscape.devices import available_memory
+from landscape.errors import NotFinite, RequestError
 from landscape.parameters import Tree
 
 
@@ -35,7 +36,8 @@ class Tridiagonal:
     epsilon
         Unit roundoff of its products.
     noise
-        Their error beyond rounding, for unit vectors (central differences).
+        Their error beyond that, for unit vectors: what the matrix says of itself (central
+        differences), or the largest asymmetry ``|v'Hw - w'Hv|`` of two consecutive vectors.
     alpha, beta
         k numbers each; ``beta[-1]`` couples to the vector that has not been multiplied yet.
     """
@@ -145,11 +147,11 @@ def check_finite(values: ArrayLike, products: int) -> None:
 
     Raises
     ------
-    RequestError
+    NotFinite
         With its number.
     """
     if not np.isfinite(values).all():
-        raise RequestError(
+        raise NotFinite(
             f"product: Hessian-vector product {products} is not finite; "
             "is the loss twice differentiable at these parameters?"
         )
@@ -158,8 +160,9 @@ def check_finite(values: ArrayLike, products: int) -> None:
 class Recurrence:
     """A Lanczos run that advances product by product and can be kept and continued.
 
-    Three vectors are kept, in float32 or better, shaped and sharded like the parameters. The start
-    is a Gaussian tree scaled to unit length, uniform on the sphere, as the bounds require.
+    It needs three vectors, in float32 or better, shaped and sharded like the parameters. The start
+    is a Gaussian tree scaled to unit length, uniform on the sphere, as the bounds require. For
+    Ritz vectors all vectors are kept in host memory while there is room.
 
     Parameters
     ----------
@@ -175,6 +178,8 @@ class Recurrence:
         What is to be multiplied next.
     coefficients
         The recurrence so far.
+    basis
+        The vectors that have been multiplied, on the host; None where there was no room for them.
     """
 
     def __init__(self, matrix: Any, key: jax.Array):
@@ -184,6 +189,7 @@ class Recurrence:
             parameters.size(matrix.params), epsilon, getattr(matrix, "noise", 0.0)
         )
         self.vector = parameters.gaussian(key, matrix.params, unit=True)
+        self.basis: list[Tree] | None = []
         self._previous = jax.tree.map(jnp.zeros_like, self.vector)
 
     def advance(self, image: Tree) -> None:
@@ -198,23 +204,68 @@ class Recurrence:
         beta = done.beta[-1] if done.beta else 0.0
         if any(map(operator.is_, jax.tree.leaves(image), jax.tree.leaves(self.vector))):
             image = jax.tree.map(jnp.copy, image)  # an identity may hand its argument back
-        alpha, beta, following = _advance(image, self.vector, self._previous, beta)
+        numbers, following = _advance(image, self.vector, self._previous, beta)
+        alpha, length, asymmetry, exponent = map(float, jax.device_get(numbers))
+        self._keep(self.vector)
         self._previous, self.vector = self.vector, following
-        done.alpha.append(float(alpha))
-        done.beta.append(float(beta))
+        done.alpha.append(math.ldexp(alpha, int(exponent)))
+        done.beta.append(math.ldexp(length, int(exponent)))
         check_finite([done.alpha[-1], done.beta[-1]], done.products)
+        done.noise = max(done.noise, math.ldexp(abs(asymmetry), int(exponent)))
 
-    def state(self) -> tuple[dict[str, list[float]], dict[str, Tree]]:
+    def ritz_vector(self, position: int) -> Tree | None:
+        """The unit Ritz vector at ``position`` (of ascending Ritz values), on the devices.
+
+        None where the basis was not kept.
+        """
+        if self.basis is None:
+            return None
+        done = self.coefficients
+        _, coordinates = scipy.linalg.eigh_tridiagonal(done.alpha, done.beta[:-1])
+        total = None
+        for weight, vector in zip(coordinates[:, position], self.basis, strict=True):
+            part = jax.tree.map(lambda leaf, weight=weight: leaf * leaf.dtype.type(weight), vector)
+            total = part if total is None else jax.tree.map(np.add, total, part)
+        return parameters.unit(parameters.placed_like(jax.tree.leaves(total), self.vector))
+
+    def _keep(self, vector: Tree) -> None:
+        if self.basis is None:
+            return
+        room = available_memory(jax.local_devices(backend="cpu")[0])
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(vector))
+        if room is not None and needed > room / 4:
+            self.basis = None
+        else:
+            self.basis.append(jax.device_get(vector))
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tree]]:
         """Coefficients and vectors to keep; see :class:`landscape.journal.Journal`."""
         done, k = self.coefficients, self.coefficients.products
-        vectors = {f"vector-{k - 1}": self._previous, f"vector-{k}": self.vector} if k else {}
-        return {"alpha": done.alpha, "beta": done.beta}, vectors
+        earlier = [self._previous] if self.basis is None else self.basis
+        rows = [*earlier, self.vector] if k else []
+        vectors = {f"vector-{k + 1 - len(rows) + i}": row for i, row in enumerate(rows)}
+        kept = {name: getattr(done, name) for name in _KEPT}
+        return {**kept, "basis": self.basis is not None}, vectors
 
-    def resume(self, vector: Callable[[str], Tree]) -> None:
-        """Take up the kept vectors that go with the coefficients."""
-        k = self.coefficients.products
-        if k:
+    def resume(self, kept: Mapping[str, Any], vector: Callable[[str], Tree] | None) -> None:
+        """Take up a kept state; without ``vector`` its coefficients only.
+
+        Products here and now may differ in rounding from those before: another device, another
+        version. The larger error counts.
+        """
+        done, k = self.coefficients, len(kept["alpha"])
+        done.epsilon = max(done.epsilon, kept["epsilon"])
+        done.noise = max(done.noise, kept["noise"])
+        done.alpha[:], done.beta[:] = kept["alpha"], kept["beta"]
+        self.basis = None
+        if k and vector is not None:
+            if kept["basis"]:
+                self.basis = [jax.device_get(vector(f"vector-{i}")) for i in range(k)]
             self._previous, self.vector = vector(f"vector-{k - 1}"), vector(f"vector-{k}")
+
+
+# What of the coefficients is kept.
+_KEPT = ("alpha", "beta", "noise", "epsilon")
 
 
 def lanczos(matrix: Any, key: jax.Array, *, limit: int) -> Iterator[Tridiagonal]:
@@ -241,11 +292,26 @@ def lanczos(matrix: Any, key: jax.Array, *, limit: int) -> Iterator[Tridiagonal]
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _advance(image: Tree, vector: Tree, previous: Tree, beta: jax.Array | float):
-    rest = parameters.add_scaled(image, -jnp.asarray(beta), previous)
+    """One step: alpha, the next beta and the asymmetry, all over two to the exponent."""
+    # At its own scale, where no square overflows or vanishes.
+    image, exponent = parameters.balanced(image)
+    coupling = parameters.dot(previous, image)
+    beta = jnp.ldexp(jnp.asarray(beta, coupling.dtype), -exponent)
+    rest = parameters.add_scaled(image, -beta, previous)
     alpha = parameters.dot(vector, rest)
     rest = parameters.add_scaled(rest, -alpha, vector)
     correction = parameters.dot(vector, rest)  # once more: it keeps the error at a few epsilon
     rest = parameters.add_scaled(rest, -correction, vector)
     length = parameters.norm(rest)
-    following = parameters.scaled(rest, 1 / jnp.where(length > 0, length, jnp.ones_like(length)))
-    return alpha + correction, length, following
+    following = parameters.unit(rest)
+    asymmetry = jnp.where(beta > 0, coupling - beta, jnp.zeros_like(beta))
+    return (alpha + correction, length, asymmetry, exponent), following
+
+
+@jax.jit
+def rayleigh(vector: Tree, image: Tree) -> tuple[jax.Array, jax.Array]:
+    """Rayleigh quotient of a unit vector with this product, and the norm of its residual."""
+    image, exponent = parameters.balanced(image)
+    value = parameters.dot(vector, image)
+    residual = parameters.norm(parameters.add_scaled(image, -value, vector))
+    return jnp.ldexp(value, exponent), jnp.ldexp(residual, exponent)

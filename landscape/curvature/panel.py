@@ -73,13 +73,13 @@ def orthogonalise(panel: Panel, vector: Tree) -> tuple[Tree, jax.Array, jax.Arra
         The rest, scaled to unit length; the coefficients (count,) of what was taken out; the
         length of the rest.
     """
+    vector, exponent = parameters.balanced(vector)
     first = _coefficients(panel, vector)
     vector = _without(panel, vector, first)
     second = _coefficients(panel, vector)
     vector = _without(panel, vector, second)
-    length = parameters.norm(vector)
-    unit = parameters.scaled(vector, 1 / jnp.where(length > 0, length, jnp.ones_like(length)))
-    return unit, first + second, length
+    taken, length = (jnp.ldexp(x, exponent) for x in (first + second, parameters.norm(vector)))
+    return parameters.unit(vector), taken, length
 
 
 @jax.jit

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 
 from landscape import parameters
-from landscape.curvature.lanczos import check_finite
+from landscape.curvature.lanczos import check_finite, rayleigh
 from landscape.errors import RequestError
 from landscape.journal import Journal
 from landscape.objective import Objective
@@ -86,10 +85,11 @@ def power_iteration(
         vector = journal.vector(f"vector-{products}", objective.params)
     while products < iterations and not stopped:
         last = estimate
-        value, distance, vector = _rayleigh(vector, objective.product(vector))
-        estimate, residual = float(value), float(distance)
+        image = objective.product(vector)
+        estimate, residual = map(float, rayleigh(vector, image))
         products += 1
         check_finite([estimate, residual], products)
+        vector = _unit(image)
         stopped = tolerance is not None and abs(estimate - last) <= tolerance * abs(estimate)
         state = {"estimate": estimate, "residual": residual}
         state |= {"products": products, "stopped": stopped}
@@ -99,10 +99,4 @@ def power_iteration(
     return PowerEstimate(estimate, residual, products, estimate >= 0)
 
 
-@jax.jit
-def _rayleigh(vector, image):
-    value = parameters.dot(vector, image)
-    residual = parameters.norm(parameters.add_scaled(image, -value, vector))
-    length = parameters.norm(image)
-    image = parameters.scaled(image, 1 / jnp.where(length > 0, length, jnp.ones_like(length)))
-    return value, residual, image
+_unit = jax.jit(parameters.unit)

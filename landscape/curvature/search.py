@@ -1,22 +1,21 @@
 """The search for both ends of one matrix's spectrum: recurrences, bounds, and when to stop."""
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 
-from landscape import parameters
+from landscape.curvature.eigenpairs import top_vector
 from landscape.curvature.lanczos import Recurrence, Tridiagonal
-from landscape.journal import Journal
+from landscape.curvature.ritz import Negated, RitzPair, measured
 from landscape.parameters import Tree
 
 Ends = Literal["both", "max"]
+End = Literal["lambda_max", "lambda_min"]
 
 
 @dataclass(frozen=True)
@@ -26,18 +25,28 @@ class Eigenvalue:
     Attributes
     ----------
     estimate
-        The Ritz value, a Rayleigh quotient, hence never outside the spectrum (up to rounding).
+        The Ritz value, a Rayleigh quotient, hence never outside the spectrum (up to the error of
+        the products).
     lower, upper
         The true eigenvalue lies between them with probability ``confidence``. On the side of the
-        Ritz value the bound is certain up to rounding.
+        Ritz value the bound is certain. Both allow for the error of the products.
     confidence
         Probability that every bound of the same call holds.
     residual
-        ``||H u - estimate u||`` for the unit Ritz vector u.
+        ``||H u - (u'Hu) u||`` for the unit Ritz vector u, measured with a product of its own; of
+        an end that was not asked for, as the recurrence has it.
     products
         Hessian-vector products spent.
     converged
-        Whether the interval is as narrow as was asked for.
+        Whether the end was asked for, the interval is as narrow as was asked for, and the product
+        of the vector and its check in float64 confirm it.
+    check
+        ``u'Hu`` in float64 by a program of its own (see
+        :meth:`landscape.Objective.rayleigh_quotient`): an eigenvalue is at least as extreme. NaN
+        where it was not measured.
+    product_error
+        Size of the error of a product with a unit vector: from the precision, the asymmetry of the
+        products, and the difference of ``u'Hu`` from ``check``.
     """
 
     estimate: float
@@ -47,6 +56,8 @@ class Eigenvalue:
     residual: float
     products: int
     converged: bool
+    check: float = math.nan
+    product_error: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -73,32 +84,106 @@ class Extremes:
         return {"lambda_max": asdict(self.lambda_max), "lambda_min": asdict(self.lambda_min)}
 
 
+@dataclass(frozen=True)
+class Verified:
+    """The measured vector of an end, and whether it is the one that the recurrence spoke of."""
+
+    pair: RitzPair
+    confirmed: bool
+    products: int
+
+
 def enclosed(
-    runs: Sequence[Tridiagonal], ceiling: float, floor: float, width: float, confidence: float
+    runs: Sequence[Tridiagonal],
+    ceiling: float,
+    floor: float,
+    width: float,
+    confidence: float,
+    verified: Mapping[End, Verified] | None = None,
 ) -> Extremes:
     """Both ends of a spectrum from Lanczos runs of it and the bounds on what they did not see.
 
-    ``width`` says when an interval is narrow enough, see :func:`landscape.extremes`.
+    ``width`` says when an interval is narrow enough, see :func:`landscape.extremes`. Without
+    ``verified`` vectors this is the state of a search that goes on; with them the last word.
     """
     ritz = [run.ritz() for run in runs]
     top, top_residual = max((float(values[-1]), float(r[-1])) for values, r in ritz)
     bottom, bottom_residual = min((float(values[0]), float(r[0])) for values, r in ritz)
-    slack = max(run.rounding for run in runs)
+    rounding, error = max(run.rounding for run in runs), max(run.error for run in runs)
     products = sum(run.products for run in runs)
+    products += sum(one.products for one in (verified or {}).values())
     magnitude = max(abs(top), abs(bottom))
+    tolerated = max(rounding, math.sqrt(max(run.epsilon for run in runs)) * magnitude)
 
-    def eigenvalue(estimate, lower, upper, residual, reference) -> Eigenvalue:
-        lower, upper = min(lower, estimate) - slack, max(upper, estimate) + slack
+    def eigenvalue(end: End, estimate, lower, upper, residual, reference) -> Eigenvalue:
+        one = verified.get(end) if verified is not None else None
+        seen = [estimate] if one is None else [estimate, one.pair.quotient, one.pair.check]
+        lower, upper = np.nanmin([lower, *seen]), np.nanmax([upper, *seen])
+        # The error along the vector moves the eigenvalue; other directions may be twice as bad.
+        difference = one.pair.difference if one else 0.0
+        slack = rounding + 2 * difference
+        lower, upper = float(lower - slack), float(upper + slack)
         # An eigenvalue far below the norm of H cannot be known better than rounding allows.
-        enough = max(width * reference, min(4 * slack, width * magnitude))
+        enough = max(width * reference, min(4 * rounding, width * magnitude))
         narrow = bool(upper - lower <= enough)
-        return Eigenvalue(estimate, lower, upper, confidence, residual, products, narrow)
+        if verified is not None:
+            narrow = narrow and bool(one and one.confirmed and difference <= tolerated)
+        return Eigenvalue(
+            estimate,
+            lower,
+            upper,
+            confidence,
+            one.pair.residual if one else residual,
+            products,
+            narrow,
+            one.pair.check if one else math.nan,
+            max(error, difference),
+        )
 
     return Extremes(
-        eigenvalue(top, top, ceiling, top_residual, abs(top)),
-        eigenvalue(bottom, floor, bottom, bottom_residual, magnitude),
+        eigenvalue("lambda_max", top, top, ceiling, top_residual, abs(top)),
+        eigenvalue("lambda_min", bottom, floor, bottom, bottom_residual, magnitude),
         tuple(runs),
     )
+
+
+def verify(matrix: Any, runs: Sequence[Recurrence], end: End, limit: int, seed: int) -> Verified:
+    """The Ritz vector of an end of several runs, measured.
+
+    It is a sum of the vectors that were kept. Where they were not, or where its residual is not
+    what the recurrence says (it was continued on another device, a product is not deterministic),
+    a thick-restart iteration looks for it anew.
+
+    Raises
+    ------
+    RequestError
+        If a product is not finite.
+    """
+    position, sign = (-1, 1) if end == "lambda_max" else (0, -1)
+    ritz = [run.coefficients.ritz() for run in runs]
+    best = int(np.argmax([sign * values[position] for values, _ in ritz]))
+    value, predicted = (float(row[position]) for row in ritz[best])
+    spent = sum(run.coefficients.products for run in runs)
+    rounding = max(run.coefficients.rounding for run in runs)
+
+    def confirmed(pair: RitzPair) -> bool:
+        moved = abs(pair.quotient - value)
+        return pair.residual <= 2 * predicted + rounding and moved <= predicted + rounding
+
+    vector, products = runs[best].ritz_vector(position), 0
+    if vector is not None:
+        pair, products = measured(matrix, vector, spent), 1
+        if confirmed(pair):
+            return Verified(pair, True, products)
+    scale = runs[best].coefficients.scale
+    vector, more = top_vector(
+        matrix if sign > 0 else Negated(matrix),
+        tolerance=float(np.clip(predicted / scale, 1e-4, 1e-2)) if scale else 1e-2,
+        limit=limit,
+        seed=seed,
+    )
+    pair = measured(matrix, vector, spent + products + more)
+    return Verified(pair, confirmed(pair), products + more + 1)
 
 
 class Search:
@@ -108,7 +193,7 @@ class Search:
     lets the bounds become narrow. Then two more starts follow: that the components of all three
     along an eigenvector are small is so improbable that each may be held against a much larger
     failure rate, its third root. Half of the failure allowed is spent on the first run alone, half
-    on the three together.
+    on the three together. At the end the vectors of the ends that were asked for are measured.
 
     Attributes
     ----------
@@ -117,7 +202,7 @@ class Search:
     found
         The outcome so far; None before the first product.
     finished
-        Certified, out of products, or out of starts.
+        Certified, out of products, or out of starts; and the vectors measured.
     """
 
     STARTS = 3
@@ -132,11 +217,12 @@ class Search:
         limit: int,
         seed: int,
         ends: Ends,
+        vectors: bool = False,
     ):
-        self._matrix, self._seed = matrix, seed
+        self._matrix, self._seed, self._with_vectors = matrix, seed, vectors
         self._width, self._confidence, self._limit, self._ends = width, confidence, limit, ends
         self._alone, self._together = failure / 2, (failure / 2) ** (1 / self.STARTS)
-        self._runs: list[Tridiagonal] = []
+        self._runs: list[Recurrence] = []
         self._ceilings: list[float] = []  # of each start, at the larger failure rate
         self._floors: list[float] = []
         self._ceiling, self._floor = np.inf, -np.inf
@@ -146,11 +232,11 @@ class Search:
 
     @property
     def vector(self) -> Tree:
-        return self._current.vector
+        return self._runs[-1].vector
 
     @property
     def products(self) -> int:
-        return sum(run.products for run in self._runs)
+        return sum(run.coefficients.products for run in self._runs)
 
     def key(self, start: int) -> jax.Array:
         """Decides the start vector of a run."""
@@ -163,10 +249,10 @@ class Search:
         Raises
         ------
         RequestError
-            If the product is not finite.
+            If a product is not finite.
         """
-        self._current.advance(image)
-        run = self._runs[-1]
+        self._runs[-1].advance(image)
+        run = self._runs[-1].coefficients
         self._tighten(run)
         self._conclude()
         exhausted = run.exhausted and len(self._runs) < self.STARTS
@@ -174,8 +260,7 @@ class Search:
             self._start()
 
     def _start(self) -> None:
-        self._current = Recurrence(self._matrix, self.key(len(self._runs)))
-        self._runs.append(self._current.coefficients)
+        self._runs.append(Recurrence(self._matrix, self.key(len(self._runs))))
         self._ceilings.append(np.inf)
         self._floors.append(-np.inf)
 
@@ -192,90 +277,64 @@ class Search:
             self._floor = max(self._floor, min(self._floors))
 
     def _conclude(self) -> None:
-        runs = [run for run in self._runs if run.products]
-        self.found = enclosed(runs, self._ceiling, self._floor, self._width, self._confidence)
+        runs = [run for run in self._runs if run.coefficients.products]
+        coefficients = [run.coefficients for run in runs]
+        bounds = (self._ceiling, self._floor, self._width, self._confidence)
+        self.found = enclosed(coefficients, *bounds)
         largest, smallest = self.found.lambda_max, self.found.lambda_min
         certified = largest.converged and (self._ends == "max" or smallest.converged)
-        out_of_starts = self._runs[-1].exhausted and len(self._runs) == self.STARTS
-        self.finished = certified or out_of_starts or self.products >= self._limit
+        out_of_starts = coefficients[-1].exhausted and len(self._runs) == self.STARTS
+        if not (certified or out_of_starts or self.products >= self._limit):
+            return
+        asked: tuple[End, ...] = ("lambda_max", "lambda_min")[: 1 + (self._ends == "both")]
+        limit = max(self._limit, 12)
+        verified = {end: verify(self._matrix, runs, end, limit, self._seed) for end in asked}
+        self.found = enclosed(coefficients, *bounds, verified)
+        if self._with_vectors:
+            vectors = {end: one.pair.vector for end, one in verified.items()}
+            self.found = dataclasses.replace(self.found, vectors=vectors)
+        for run in self._runs:
+            run.basis = None
+        self.finished = True
 
     # --- kept and continued -----------------------------------------------------------------------
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tree]]:
-        """Scalars to keep, and vectors while the search is not finished."""
-        current, vectors = self._current.state()
-        vectors = {} if self.finished else vectors
-        place = len(self._runs) - 1
+        """Scalars to keep, and vectors: those of the runs, or in the end those that were found."""
+        kept, vectors = [], dict(self.found.vectors or {})
+        for place, run in enumerate(self._runs):
+            scalars, rows = run.state()
+            kept.append(scalars)
+            if not self.finished:
+                vectors |= {f"{place}-{name}": tree for name, tree in rows.items()}
         scalars = {
-            "runs": [{"alpha": run.alpha, "beta": run.beta} for run in self._runs[:-1]] + [current],
+            "runs": kept,
             "ceiling": self._ceiling,
             "floor": self._floor,
             "ceilings": self._ceilings,
             "floors": self._floors,
+            "found": self.found.as_dict() if self.finished else None,
         }
-        return scalars, {f"{place}-{name}": tree for name, tree in vectors.items()}
+        return scalars, vectors
 
     def resume(self, scalars: dict[str, Any], vector: Callable[[str, Tree], Tree]) -> None:
         """Continue from a kept state; ``vector(name, like)`` gives the kept vectors."""
-        *earlier, current = scalars["runs"]
-        self._runs = [dataclasses.replace(self._runs[0], **run) for run in earlier]
-        place = len(earlier)
-        self._start()
-        self._current.coefficients.alpha += current["alpha"]
-        self._current.coefficients.beta += current["beta"]
+        like, found = self._matrix.params, scalars["found"]
+
+        def of_run(place: int) -> Callable[[str], Tree] | None:
+            return None if found else lambda name: vector(f"{place}-{name}", like)
+
+        for place, kept in enumerate(scalars["runs"]):
+            if place:
+                self._start()
+            self._runs[place].resume(kept, of_run(place))
         self._ceiling, self._floor = scalars["ceiling"], scalars["floor"]
         self._ceilings, self._floors = scalars["ceilings"], scalars["floors"]
-        self._conclude()
-        if not self.finished:
-            self._current.resume(lambda name: vector(f"{place}-{name}", self._matrix.params))
-
-    # --- eigenvectors -----------------------------------------------------------------------------
-
-    def eigenvectors(
-        self, progress: Callable[[], object] | None = None, journal: Journal | None = None
-    ) -> dict[str, Tree]:
-        """Ritz vectors of the ends that were asked for, by repeating the runs they are from.
-
-        The same start and the same products give the same Lanczos vectors, so none has to be kept:
-        the memory is one vector an end. Ends the search.
-        """
-        journal = journal or Journal()
-        del self._current
-        ends = {"lambda_max": -1} | ({"lambda_min": 0} if self._ends == "both" else {})
-        sources: dict[int, dict[str, np.ndarray]] = {}
-        for end, position in ends.items():
-            values = [(1 if position else -1) * run.ritz()[0][position] for run in self._runs]
-            start = int(np.argmax(values))
-            run = self._runs[start]
-            _, ritz = scipy.linalg.eigh_tridiagonal(run.alpha, run.beta[:-1])
-            sources.setdefault(start, {})[end] = ritz[:, position]
-        vectors: dict[str, Tree] = {}
-        for start, weights in sources.items():
-            again = Recurrence(self._matrix, self.key(start))
-            sums = {end: jax.tree.map(jnp.zeros_like, again.vector) for end in weights}
-            part = journal.part(f"{start}")
-            if (kept := part.load()) is not None:
-                again.coefficients.alpha, again.coefficients.beta = kept["alpha"], kept["beta"]
-                place = functools.partial(part.vector, like=self._matrix.params)
-                again.resume(place)
-                sums = {end: place(f"{end}-{again.coefficients.products}") for end in weights}
-            while (step := again.coefficients.products) < self._runs[start].products:
-                for end, weight in weights.items():
-                    sums[end] = _add(sums[end], float(weight[step]), again.vector)
-                again.advance(self._matrix.product(again.vector))
-                coefficients, trees = again.state()
-                trees |= {f"{end}-{step + 1}": tree for end, tree in sums.items()}
-                part.save(coefficients, trees.keys(), trees.__getitem__)
-                del trees
-                if progress is not None:
-                    progress()
-            vectors |= sums
-        return {
-            end: parameters.scaled(vector, 1 / float(parameters.norm(vector)))
-            for end, vector in vectors.items()
-        }
-
-
-@functools.partial(jax.jit, donate_argnums=0)
-def _add(total: Tree, weight: jax.Array | float, vector: Tree) -> Tree:
-    return parameters.add_scaled(total, weight, vector)
+        if found is None:
+            self._conclude()
+            return
+        runs = tuple(run.coefficients for run in self._runs if run.coefficients.products)
+        vectors = {end: vector(end, like) for end in found} if self._with_vectors else None
+        ends = {end: Eigenvalue(**values) for end, values in found.items()}
+        self.found = Extremes(**ends, runs=runs, vectors=vectors)
+        self.finished = True

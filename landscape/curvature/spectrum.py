@@ -1,18 +1,21 @@
 """One call for the spectrum: certified ends, trace, Frobenius norm and density."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import jax
+import numpy as np
 
 from landscape.curvature.density import Density
 from landscape.curvature.estimate import Estimate
 from landscape.curvature.extremes import check_request
 from landscape.curvature.lanczos import Recurrence, Tridiagonal
-from landscape.curvature.search import Eigenvalue, enclosed
+from landscape.curvature.search import Eigenvalue, End, Verified, enclosed, verify
 from landscape.errors import RequestError
 from landscape.journal import Journal
 from landscape.objective import Objective
+from landscape.parameters import Tree
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,15 @@ class Spectrum:
     runs: tuple[Tridiagonal, ...]
 
     @classmethod
-    def of(cls, runs: list[Tridiagonal], steps: int, width: float, confidence: float):
-        """From finished runs with independent starts.
+    def of(
+        cls,
+        runs: list[Tridiagonal],
+        steps: int,
+        width: float,
+        confidence: float,
+        verified: Mapping[End, Verified],
+    ):
+        """From finished runs with independent starts, and the measured vectors of the ends.
 
         An eigenvalue escapes the largest of the runs' ceilings only if every start has a small
         component along its eigenvector, so each run is held against a failure rate that is the
@@ -50,7 +60,7 @@ class Spectrum:
         each = failure ** (1 / len(runs))
         ceiling = min(runs[0].ceiling(failure), max(run.ceiling(each) for run in runs))
         floor = max(runs[0].floor(failure), min(run.floor(each) for run in runs))
-        ends = enclosed(runs, ceiling, floor, width, confidence)
+        ends = enclosed(runs, ceiling, floor, width, confidence, verified)
         density = Density.of(runs, steps)
         return cls(
             ends.lambda_max,
@@ -75,7 +85,7 @@ def spectrum(
 ) -> Spectrum:
     """Ends, trace, Frobenius norm and density of the spectrum from the same products.
 
-    Three vectors of memory. Without reorthogonalisation converged eigenvalues appear several times
+    Without reorthogonalisation converged eigenvalues appear several times
     among the nodes, and share the weight that is theirs, so sums and densities stay right.
 
     Parameters
@@ -107,24 +117,38 @@ def spectrum(
     journal = journal or Journal()
     key = jax.random.key(seed)
     kept = (journal.load() or {"runs": []})["runs"]
-    runs: list[Tridiagonal] = []
+    runs: list[Recurrence] = []
     for probe in range(probes):
         current = Recurrence(objective, jax.random.fold_in(key, probe))
         run = current.coefficients
         if probe < len(kept):
-            run.alpha, run.beta = kept[probe]["alpha"], kept[probe]["beta"]
-        if probe == len(kept) - 1:
-            current.resume(
-                lambda name, probe=probe: journal.vector(f"{probe}-{name}", objective.params)
-            )
+            place = functools.partial(_kept, journal, probe, objective.params)
+            current.resume(kept[probe], place if probe == len(kept) - 1 else None)
+        runs.append(current)
         while run.products < steps and not run.exhausted and probe >= len(kept) - 1:
             current.advance(objective.product(current.vector))
-            _, vectors = current.state()
+            states = [one.state() for one in runs]
             # A name stands for one value, so it tells the probe.
-            vectors = {f"{probe}-{name}": tree for name, tree in vectors.items()}
-            coefficients = [{"alpha": r.alpha, "beta": r.beta} for r in (*runs, run)]
+            vectors = {f"{probe}-{name}": tree for name, tree in states[-1][1].items()}
+            coefficients = [scalars for scalars, _ in states]
             journal.save({"runs": coefficients}, vectors.keys(), vectors.__getitem__)
             if progress is not None:
                 progress()
-        runs.append(run)
-    return Spectrum.of(runs, steps, width, confidence)
+        _forget_all_but_the_ends(runs)
+    verified: dict[End, Verified] = {
+        end: verify(objective, runs, end, steps, seed) for end in ("lambda_max", "lambda_min")
+    }
+    return Spectrum.of([r.coefficients for r in runs], steps, width, confidence, verified)
+
+
+def _forget_all_but_the_ends(runs: list[Recurrence]) -> None:
+    """Keep the vectors of the runs that have seen most of an end; the others are not needed."""
+    ritz = [run.coefficients.ritz()[0] for run in runs]
+    needed = {int(np.argmax([r[-1] for r in ritz])), int(np.argmin([r[0] for r in ritz]))}
+    for place, run in enumerate(runs):
+        if place not in needed:
+            run.basis = None
+
+
+def _kept(journal: Journal, probe: int, like: Tree, name: str) -> Tree:
+    return journal.vector(f"{probe}-{name}", like)

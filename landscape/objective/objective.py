@@ -8,6 +8,7 @@ at the end of the pass.
 
 import contextlib
 import copy
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +21,12 @@ from jax.sharding import Mesh
 
 from landscape import parameters
 from landscape.devices import gathered, place, replicated
-from landscape.errors import RequestError
+from landscape.errors import OutOfMemory, RequestError
 from landscape.objective.batches import MicroBatch, MicroBatches
 from landscape.objective.consistency import check_independent, check_repeatable
 from landscape.objective.derivatives import Kind, Matrix
 from landscape.objective.differences import Differences, choose_differences
+from landscape.objective.float64 import NoFloat64
 from landscape.objective.linear_operator import as_scipy
 from landscape.objective.linearized import Linearized
 from landscape.objective.passes import Assembly, ById, Fixed, Step, sum_over_devices
@@ -497,6 +499,58 @@ class Objective:
             forms.append(gathered(values)[: micro.examples])
         length = float(parameters.dot(vector, vector))
         return np.concatenate(forms).astype(np.float64) + self.l2 * length
+
+    def rayleigh_quotient(self, vector: Tree) -> float:
+        """``v'Av / v'v`` in float64, by a program that has nothing in common with the product's.
+
+        The loss is differentiated twice in forward mode, over all parameters also for a block, and
+        every operation is carried out in float64, whatever precision the network computes in. So
+        it tells a miscompiled product, and how far a product in low precision is off. One pass of
+        about the time of a product.
+
+        Parameters
+        ----------
+        vector
+            A tree like ``params``, not zero.
+
+        Returns
+        -------
+        float
+            NaN where it cannot be had: with central differences, for a loss with operations that
+            exist in one precision only (kernels, callbacks), and where it does not fit in memory.
+        """
+        self._check()
+        _check_like(vector, self.params)
+        if not self._exact:
+            return float("nan")
+        whole, fixed, along = self.params, self._fixed, vector
+        if self.is_block:
+            whole, fixed = self._whole(self.params), self._fixed._replace(leaves={})
+            rest = {
+                name: jnp.zeros_like(leaf)
+                for name, leaf in parameters.named_leaves(whole).items()
+                if name not in vector
+            }
+            along = parameters.with_leaves(whole, rest | vector)
+        structure = self._assembly.structure
+        step = dataclasses.replace(
+            self._step("form"),
+            assembly=Assembly(structure, self._assembly.names, whole=True),
+            float64=True,
+        )
+        total, count = 0.0, 0
+        with jax.enable_x64(True):
+            inputs = (whole, fixed, along, self._scalar(1.0))
+            try:
+                for micro in self._data:
+                    program = step.program(*inputs, micro)
+                    values = gathered(program(*inputs, micro.batch, micro.mask))
+                    total += float(np.sum(values[: micro.examples], dtype=np.float64))
+                    count += micro.examples
+            except (NoFloat64, OutOfMemory):
+                return float("nan")
+        leaves = (np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(vector))
+        return total / count / sum(float(np.vdot(leaf, leaf)) for leaf in leaves) + self.l2
 
     def as_scipy(self) -> Any:
         """This matrix as a ``scipy.sparse.linalg.LinearOperator`` on raveled vectors."""

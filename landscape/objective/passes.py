@@ -15,7 +15,9 @@ from landscape.devices import DATA_AXIS, compile_within_memory, split
 from landscape.errors import RequestError
 from landscape.objective.batches import MicroBatch, MicroBatches
 from landscape.objective.derivatives import Kind, Matrix, Order, contribution
+from landscape.objective.float64 import in_float64
 from landscape.objective.linearized import Linearized
+from landscape.objective.spread import Spread
 from landscape.parameters import Tree, wide
 
 
@@ -77,7 +79,8 @@ class Step:
 
     See :mod:`landscape.objective.derivatives`. On a mesh the examples are divided among the
     devices, or with ``points`` every device has parameters and a state of its own, stacked along a
-    leading axis, and all examples.
+    leading axis, and all examples. With ``float64`` everything is computed in that precision, to
+    be called under ``jax.enable_x64(True)``.
 
     Equal steps share their compiled programs, also between checkpoints of one model.
     """
@@ -90,6 +93,7 @@ class Step:
     matrix: Matrix = "hessian"
     estimate: ById | None = None
     points: bool = False
+    float64: bool = False
 
     def program(
         self,
@@ -230,6 +234,8 @@ def _functions(step: Step, order: Order) -> tuple[Callable, Callable]:
         step.estimate.value if step.estimate else None,
         step.assembly.merge,
     )
+    if step.float64:
+        contribute = in_float64(contribute)
     everywhere = PartitionSpec()
     inputs_on = (*[everywhere] * 4, _ON_DATA, _ON_DATA)
     if step.points:
@@ -240,7 +246,7 @@ def _functions(step: Step, order: Order) -> tuple[Callable, Callable]:
         return contribute, jax.jit(_sharded(contribute, step.mesh, inputs_on))
 
     def add(sums, *inputs):
-        return jax.tree.map(lambda s, c: s + c.astype(s.dtype), sums, contribute(*inputs))
+        return jax.tree.map(_added, sums, contribute(*inputs), is_leaf=_is_spread)
 
     if step.mesh is None:
         return contribute, jax.jit(add, donate_argnums=0)
@@ -254,6 +260,14 @@ def _functions(step: Step, order: Order) -> tuple[Callable, Callable]:
     return contribute, jax.jit(
         _sharded(add_local, step.mesh, (_ON_DATA, *inputs_on)), donate_argnums=0
     )
+
+
+def _added(total: Any, part: Any) -> Any:
+    return total.joined(part) if _is_spread(total) else total + part.astype(total.dtype)
+
+
+def _is_spread(node: Any) -> bool:
+    return isinstance(node, Spread)
 
 
 def _sharded(function: Callable, mesh: Mesh, in_specs: tuple) -> Callable:
