@@ -11,3 +11,7 @@ class RequestError(ValueError):
 
 class OutOfMemory(RequestError):
     """The request needs more memory than there is."""
+
+
+class NotFinite(RequestError):
+    """A value that has to be finite is not: the loss overflows, or has no derivative here."""

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from landscape import parameters
 from landscape.errors import RequestError
+from landscape.objective.spread import Spread
 from landscape.parameters import Tree, wide
 
 Kind = Literal["loss", "moments", "slope", "state", "gradient", "product", "form"]
@@ -31,7 +32,7 @@ def contribution(
 ) -> Callable:
     """The function ``(free, fixed, vector, weight, batch, mask) -> contribution``.
 
-    ``"loss"`` gives ``{name: weighted sum}``; ``"moments"`` that and the same of the squares;
+    ``"loss"`` gives ``{name: weighted sum}``; ``"moments"`` that and the :class:`Spread` of each;
     ``"slope"`` both and the gradient; ``"state"`` the weighted sum of the batches' states;
     ``"gradient"`` and ``"product"`` trees like ``free``; ``"form"`` the quadratic form
     ``v'A_n v`` of every example (B,), unweighted.
@@ -45,7 +46,8 @@ def contribution(
                     f"loss: must return per-example losses of shape {mask.shape}, got "
                     f"{jnp.shape(losses)}; do not average over the batch"
                 )
-            return losses.astype(wide(losses.dtype))
+            real = jnp.issubdtype(losses.dtype, jnp.floating)  # whole numbers have no fractions
+            return losses.astype(wide(losses.dtype) if real else jnp.float32)
 
         def masked(losses):
             losses = check(losses)
@@ -63,8 +65,8 @@ def contribution(
             return {name: check(values) for name, values in extra.items()}
 
         def moments(each):
-            squares = {name: masked(values**2) for name, values in each.items()}
-            return {"mean": {n: masked(values) for n, values in each.items()}, "square": squares}
+            spreads = {name: Spread.of(values, mask) for name, values in each.items()}
+            return {"mean": {n: masked(values) for n, values in each.items()}, "spread": spreads}
 
         if kind == "loss":
             return {"loss": total(free)} | {n: masked(v) for n, v in measured().items()}

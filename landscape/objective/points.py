@@ -18,6 +18,7 @@ from landscape.errors import RequestError
 from landscape.objective.batches import MicroBatches
 from landscape.objective.objective import Objective
 from landscape.objective.passes import Fixed, sum_over_devices
+from landscape.objective.spread import Spread, standard_deviation
 from landscape.parameters import Tree
 
 
@@ -51,9 +52,9 @@ class Points:
         self._kind = "slope" if gradient else "moments"
         self._mesh = mesh
         self._examples = objective.examples
-        population = objective.describe().get("population", np.inf)
-        # Sampling without replacement: all of the population leaves no uncertainty.
-        self._left_out = max(0.0, 1 - self._examples / population)
+        split = objective.describe().get("split_size")
+        # Drawn without replacement: the whole split leaves nothing to be uncertain of.
+        self._left_out = None if split is None else max(0.0, 1 - self._examples / split)
         self._data = objective._data
         if mesh is not None:
             self._data = MicroBatches(objective.batches, mesh, divided=False)
@@ -83,30 +84,44 @@ class Points:
     def read(self, started: Mapping[str, Any]) -> list[dict[str, float]]:
         """Wait for an evaluation: one dictionary per point.
 
-        ``loss`` and every metric, each with the standard error of its mean under ``NAME_error``
-        (of a sample of the objective's recorded ``population``, by default an infinite one);
-        ``gradient_norm``; where there is an L2
-        term, ``data_loss`` without it and ``l2_term``.
+        ``loss`` and every metric, each with two standard errors of its mean:
+        ``NAME_population_error``, of the mean over all that the examples could have been (for
+        parameters that do not depend on them: a loss on training images is none of the
+        population's), and ``NAME_split_error``, of the mean over the split that they are a part of,
+        zero if they are all of it. The latter only where the objective's record says how many
+        examples that split has (``split_size``). NaN for a single example. Errors of
+        ``accuracy`` are half of Wilson's interval of one standard error, which has a width also
+        where all examples are right.
+
+        ``gradient_norm``; where there is an L2 term, ``data_loss`` without it and ``l2_term``.
+
+        References
+        ----------
+        Cochran, Sampling Techniques (1977), chapter 2; Wilson, Probable inference, the law of
+        succession, and statistical inference, JASA 22 (1927).
         """
-        values = jax.tree.map(lambda x: np.atleast_1d(gathered(x)).astype(np.float64), started)
+        values = jax.tree.map(lambda x: np.atleast_1d(gathered(x)), started)
+        spreads = values.pop("spread")
+        if self._mesh is None:  # what is left are the devices' parts of the one point's spreads
+            each = [spreads]
+        else:
+            each = [jax.tree.map(lambda v, i=i: v[i : i + 1], spreads) for i in range(self.size)]
         return [
-            self._one(jax.tree.map(lambda v, i=i: float(v[i]), values)) for i in range(self.size)
+            self._one(jax.tree.map(lambda v, i=i: float(v[i]), values), spreads)
+            for i, spreads in enumerate(each)
         ]
 
-    def _one(self, values: dict[str, Any]) -> dict[str, float]:
+    def _one(self, values: dict[str, Any], spreads: dict[str, Spread]) -> dict[str, float]:
         found = {}
         for name in sorted(values["mean"], key=lambda name: name != "loss"):
-            mean = values["mean"][name]
-            # Rounding of the squares hides deviations below about 1e-3 of the mean in float32.
-            variance = max(values["square"][name] - mean**2, 0.0)
-            found[name] = mean
-            found[f"{name}_error"] = (
-                float(np.sqrt(variance / (self._examples - 1) * self._left_out))
-                if self._examples > 1
-                else np.nan
-            )
-            if not np.isfinite(mean):
-                found[f"{name}_error"] = np.nan
+            mean = found[name] = values["mean"][name]
+            error = standard_deviation(spreads[name]) / np.sqrt(self._examples)
+            if name == "accuracy" and self._examples > 1 and 0 <= mean <= 1:
+                error = np.sqrt(self._examples * mean * (1 - mean) + 0.25) / (self._examples + 1)
+            error = float(error) if np.isfinite(mean) else np.nan
+            found[f"{name}_population_error"] = error
+            if self._left_out is not None:
+                found[f"{name}_split_error"] = error * float(np.sqrt(self._left_out))
         if self._objective.l2:
             found |= {"data_loss": found["loss"], "l2_term": values["l2_term"]}
             found["loss"] += values["l2_term"]
@@ -128,7 +143,12 @@ class Points:
             sums = program(
                 program.zeros() if sums is None else sums, *inputs, micro.batch, micro.mask
             )
-        return sums if self._mesh is not None else sum_over_devices(objective.mesh)(sums)
+        if self._mesh is not None:
+            return sums
+        if kind == "state":
+            return sum_over_devices(objective.mesh)(sums)
+        spread = sums.pop("spread")  # no sum: joined on the host
+        return sum_over_devices(objective.mesh)(sums) | {"spread": spread}
 
 
 @jax.jit

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from landscape import parameters
 from landscape.curvature import extremes
 from landscape.devices import place, replicated, split
-from landscape.errors import RequestError
+from landscape.errors import NotFinite, RequestError
 from landscape.objective import Objective
 from landscape.objective.points import Points
 from landscape.parameters import Tree
@@ -20,7 +20,11 @@ from landscape.parameters import Tree
 BatchNorm = Literal["frozen", "re-estimated"]
 
 # As in the surface files of Li et al., whose accuracies are in percent.
-_SHORT = {"accuracy": "acc", "accuracy_error": "acc_error"}
+_PERCENT = {
+    "accuracy": "acc",
+    "accuracy_population_error": "acc_population_error",
+    "accuracy_split_error": "acc_split_error",
+}
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,10 @@ class Measures:
     gradient_norm
         The norm of the gradient: a forward and a backward pass instead of a forward pass.
     lambda_max
-        Certify the largest Hessian eigenvalue of the first objective to this relative width;
-        None leaves it out. Some twenty to sixty forward passes a point.
+        Certify the largest Hessian eigenvalue of the first objective to this relative width:
+        ``max_eig`` with its bounds ``max_eig_low`` and ``max_eig_high``, and whether it converged
+        (``max_eig_converged``, 1 or 0); NaN where the loss or a product is not finite. None leaves
+        it out. Some twenty to sixty forward passes a point.
     batchnorm
         ``"frozen"``: the running statistics of the checkpoint everywhere. ``"re-estimated"``: those
         of the displaced network, over the first objective's batches (Garipov et al.,
@@ -141,15 +147,15 @@ class Measurement:
         for name, points in self._points.items():
             for metrics, values in zip(found, points.read(sums[name]), strict=False):
                 for metric, value in values.items():
-                    percent = 100.0 if metric in _SHORT else 1.0
-                    metrics[f"{name}_{_SHORT.get(metric, metric)}"] = percent * value
+                    percent = 100.0 if metric in _PERCENT else 1.0
+                    metrics[f"{name}_{_PERCENT.get(metric, metric)}"] = percent * value
         if self.measures.lambda_max is not None:
             found[0] |= self._sharpness(params, state, found[0])
         return found
 
     def _sharpness(self, params: Tree, state: Tree, found: Mapping[str, float]) -> dict[str, float]:
         name, objective = next(iter(self.objectives.items()))
-        names = ("max_eig", "max_eig_low", "max_eig_high")
+        names = ("max_eig", "max_eig_low", "max_eig_high", "max_eig_converged")
         if not np.isfinite(found[f"{name}_loss"]):
             return dict.fromkeys(names, np.nan)
         objective = objective.with_params(params)
@@ -157,9 +163,10 @@ class Measurement:
             objective = objective.with_state(state)
         try:
             top = extremes(objective, width=self.measures.lambda_max, ends="max").lambda_max
-        except RequestError:  # a product that is not finite: the loss overflows next to the point
+        except NotFinite:  # the loss overflows next to the point; all else ends the surface
             return dict.fromkeys(names, np.nan)
-        return dict(zip(names, (top.estimate, top.lower, top.upper), strict=True))
+        values = (top.estimate, top.lower, top.upper, float(top.converged))
+        return dict(zip(names, values, strict=True))
 
 
 @functools.lru_cache(maxsize=8)

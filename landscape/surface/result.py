@@ -23,8 +23,10 @@ class Surface:
     metrics
         ``{name: (ny, nx)}`` float64, on a line (nx,); NaN where not computed yet. A diverged loss
         is stored as it came out (inf or NaN), see ``done``. Names as in the surface files of Li et
-        al.: ``train_loss``, ``test_loss``, and ``train_acc``, ``test_acc`` in percent;
-        ``train_loss_error`` is the standard error of ``train_loss``.
+        al.: ``train_loss``, ``test_loss``, and ``train_acc``, ``test_acc`` in percent. Each has two
+        standard errors: ``train_loss_population_error``, over the drawing of the examples from
+        all there could be, and ``train_loss_split_error``, over the drawing from the split they
+        are a part of, where its size is recorded; see :class:`landscape.objective.points.Points`.
     done
         Booleans of the same shape: which points hold values.
     interpolated

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from landscape import parameters, results
+from landscape.errors import RequestError
 from landscape.parameters import Tree
 from landscape.surface import order
 from landscape.surface.plane import Plane, cosine, relative_lengths
@@ -111,7 +112,19 @@ class Store:
         return next(values for name, values in self.metrics.items() if name.endswith("_loss"))
 
     def write(self, index: tuple[int, ...], metrics: Mapping[str, float]) -> None:
-        """Keep the values of a point."""
+        """Keep the values of a point.
+
+        Raises
+        ------
+        RequestError
+            If the file that is continued has other metrics.
+        """
+        if metrics.keys() != self.metrics.keys():
+            other = min(metrics.keys() ^ self.metrics.keys())
+            raise RequestError(
+                f"result: {self._path} and this version do not measure the same ({other}); use "
+                "another --out or move the file away"
+            )
         for name, value in metrics.items():
             self.metrics[name][index] = value
         self.done[index] = True

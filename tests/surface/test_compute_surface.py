@@ -1,3 +1,5 @@
+import json
+
 import h5py
 import jax
 import jax.numpy as jnp
@@ -6,7 +8,7 @@ import pytest
 from spectra import quadratic, rotated
 
 from landscape import devices, parameters
-from landscape.errors import RequestError
+from landscape.errors import OutOfMemory, RequestError
 from landscape.objective import Objective
 from landscape.surface import (
     Measures,
@@ -119,17 +121,6 @@ def test_every_metric_of_a_point_comes_from_one_pass():
         assert found.metrics[name][1, 2] == pytest.approx(value, rel=1e-5), name
 
 
-def test_the_standard_error_is_that_of_a_mean_drawn_without_replacement():
-    params, batches = model()
-    each = np.concatenate([np.asarray(loss(params, batch)) for batch in batches])
-    expected = each.std(ddof=1) / np.sqrt(len(each))
-    for population, left_out in (({}, 1.0), ({"population": 44}, 0.75), ({"population": 11}, 0.0)):
-        made = objective(record=population)
-        found = compute_surface(made, plane(made), [0.0, 1.0], [0.0, 1.0])
-        error = found.metrics["train_loss_error"][0, 0]
-        assert error == pytest.approx(expected * np.sqrt(left_out), rel=1e-4)
-
-
 def test_two_data_sets_are_evaluated_together():
     train = objective()
     test = train.with_batches([model()[1][1]])
@@ -150,6 +141,56 @@ def test_the_largest_eigenvalue_of_every_point_lies_between_its_bounds():
     low, high = found.metrics["max_eig_low"], found.metrics["max_eig_high"]
     assert np.all((low <= [4.0, 1.0, 9.0]) & (high >= [4.0, 1.0, 9.0]))
     np.testing.assert_allclose(found.metrics["max_eig"], [4.0, 1.0, 9.0], rtol=0.01)
+
+
+def cusp(w, batch):
+    return jnp.sum(jnp.abs(w) ** 1.5) * batch  # at zero its second derivative is infinite
+
+
+def kinked(w, batch):
+    @jax.custom_vjp
+    def half_square(w):
+        return jnp.sum(w**2) / 2
+
+    half_square.defvjp(
+        lambda w: (half_square(w), w),
+        lambda w, g: (jax.pure_callback(lambda w: np.asarray(w), w, w) * g,),
+    )
+    return half_square(w) * batch
+
+
+def with_lambda_max(loss, out):
+    made = Objective(loss, jnp.array([1.0]), [jnp.ones(3)])
+    return compute_surface(
+        made, [jnp.array([1.0])], [-1.0, 0.0], measures=Measures(lambda_max=0.01), out=out
+    )
+
+
+def test_lambda_max_is_not_a_number_only_where_a_product_is_not(tmp_path):
+    found = with_lambda_max(cusp, tmp_path / "s.h5")
+    assert found.done.all()
+    assert np.isnan(found.metrics["max_eig"][0])
+    assert found.metrics["max_eig"][1] == pytest.approx(0.75, rel=1e-3)
+    np.testing.assert_array_equal(found.metrics["max_eig_converged"], [np.nan, 1])
+
+
+def test_a_loss_without_second_derivatives_ends_the_surface(tmp_path):
+    with pytest.raises(RequestError, match="cannot be differentiated twice"):
+        with_lambda_max(kinked, tmp_path / "s.h5")
+
+
+def test_points_for_which_memory_ran_out_are_not_marked_done(tmp_path, monkeypatch):
+    products = Objective.product
+
+    def product(self, vector):
+        if float(self.params[0]) == 0:
+            raise OutOfMemory("batch_size: too large")
+        return products(self, vector)
+
+    monkeypatch.setattr(Objective, "product", product)
+    with pytest.raises(OutOfMemory):
+        with_lambda_max(lambda w, batch: jnp.sum(w**2) * batch, tmp_path / "s.h5")
+    assert not read_surface(tmp_path / "s.h5").done[0]
 
 
 def test_a_line_is_the_middle_row_of_a_plane(tmp_path):
@@ -283,6 +324,19 @@ def test_only_missing_points_are_computed_again(tmp_path):
     assert len(called) == 1
     assert again.loss[2, 3] == whole.loss[2, 3]
     assert again.loss[0, 0] == 123.0
+
+
+def test_a_file_with_other_metrics_is_refused_by_name(tmp_path):
+    made, path = objective(), tmp_path / "s.h5"
+    compute_surface(made, plane(made), X, Y, out=path)
+    with h5py.File(path, "r+", libver=("earliest", "v108")) as file:
+        file["done"][2, 3] = 0
+        centre = json.loads(file.attrs["centre"])
+        centre["train_loss_error"] = centre.pop("train_loss_population_error")
+        file.attrs["centre"] = json.dumps(centre)
+        file.move("train_loss_population_error", "train_loss_error")
+    with pytest.raises(RequestError, match=r"do not measure the same \(train_loss_error\)"):
+        compute_surface(made, plane(made), X, Y, out=path)
 
 
 def test_other_directions_or_coordinates_are_not_mixed_into_a_file(tmp_path):
