@@ -49,7 +49,7 @@ class Loaded:
     """A subject in memory: model, parameters, images, and where they came from.
 
     ``state`` holds running statistics, ``layout`` the order and layout of the parameters in the
-    file of another framework; None where there are none. ``population`` is the size of the split
+    file of another framework; None where there are none. ``split_size`` is that of the split
     the images were taken from.
     """
 
@@ -59,7 +59,7 @@ class Loaded:
     layout: Any
     split: Any
     held_out: Any
-    population: int
+    split_size: int
     preprocessing: str
     batch_size: int
     folder: Path
@@ -141,7 +141,7 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
     split = images.train if options.split == "train" else images.test
     if split is None:
         raise RequestError(f"split: {reference} has no test split; use --split train")
-    population = len(split)
+    split_size = len(split)
     if options.images is not None:
         if not 0 < options.images <= len(split):
             raise RequestError(
@@ -157,7 +157,7 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
         layout=found and found.layout,
         split=split,
         held_out=images.test if options.split == "train" else images.train,
-        population=population,
+        split_size=split_size,
         preprocessing=preprocessing.name,
         batch_size=_batch_size(options, split),
         folder=path if own else Path(),
@@ -290,7 +290,7 @@ def held_out_objective(options: Subject, loaded: Loaded | None, *, divide: bool 
     part = {**loaded.record["data"], "examples": len(images), "hash": images.hash}
     part["split"] = "test" if part["split"] == "train" else "train"
     other = dataclasses.replace(
-        loaded, split=images, population=len(split), record={**loaded.record, "data": part}
+        loaded, split=images, split_size=len(split), record={**loaded.record, "data": part}
     )
     return objective(options, other, divide=divide)
 
@@ -315,7 +315,7 @@ def _objective(options: Subject, loaded: Loaded, batch_size: int, *, divide: boo
             "augmentation": "none",
             # GroupNorm and LayerNorm keep no statistics
             "normalisation_statistics": "none" if loaded.state is None else "running",
-            "population": loaded.population,
+            "split_size": loaded.split_size,
             **loaded.record,
         },
     )
