@@ -177,6 +177,11 @@ def scaled(tree: Tree, scale: jax.Array | float) -> Tree:
     return jax.tree.map(lambda x: x * jnp.asarray(scale, x.dtype), tree)
 
 
+def times_roundoff(tree: Tree, sign: int) -> Tree:
+    """``(1 + sign * eps) * tree``, eps the unit roundoff of each leaf's dtype."""
+    return jax.tree.map(lambda x: x * np.asarray(1 + sign * jnp.finfo(x.dtype).eps, x.dtype), tree)
+
+
 def gaussian(key: jax.Array, like: Tree, *, unit: bool = False) -> Tree:
     """A tree of independent standard normal values, shaped like ``like``, float32 or better.
 

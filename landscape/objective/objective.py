@@ -23,7 +23,11 @@ from landscape import parameters
 from landscape.devices import gathered, place, replicated
 from landscape.errors import OutOfMemory, RequestError
 from landscape.objective.batches import MicroBatch, MicroBatches
-from landscape.objective.consistency import check_independent, check_repeatable
+from landscape.objective.consistency import (
+    check_independent,
+    check_repeatable,
+    rounding_noise,
+)
 from landscape.objective.derivatives import Kind, Matrix
 from landscape.objective.differences import Differences, choose_differences
 from landscape.objective.float64 import NoFloat64
@@ -636,11 +640,20 @@ class Objective:
         def total(order: np.ndarray, mask: np.ndarray) -> float:
             return self._sums(self.params, [self._data.first(order, mask)], 1.0)["loss"]
 
+        def noise(micro: MicroBatch) -> float:
+            loss, *nearby = (
+                self._sums(parameters.times_roundoff(self.params, sign), [micro], 1.0)["loss"]
+                for sign in (0, 1, -1)
+            )
+            return rounding_noise(loss, nearby, micro.examples)
+
         # Needed where a product is traced; elsewhere it would run models' initialisers eagerly.
         with jax.ensure_compile_time_eval() if traced else contextlib.nullcontext():
             self._data.read()
-            check_repeatable(lambda: self._evaluate(self.params)["loss"])
-            check_independent(next(iter(self._data)), total)
+            first = next(iter(self._data))
+            rounding = noise(first)
+            check_repeatable(lambda: self._evaluate(self.params)["loss"], rounding)
+            check_independent(first, total, rounding)
         self._shared["checked"] = True
 
 

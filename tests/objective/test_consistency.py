@@ -1,0 +1,62 @@
+"""A loss that is no mean over examples is refused at every scale, and rounding is not mistaken."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from landscape import Objective, RequestError
+from landscape.objective.consistency import check_repeatable, rounding_noise
+
+SCALES = (1e-12, 1e-6, 1.0, 1e6)
+
+
+def _data(seed: int, examples: int = 24) -> list:
+    x = np.random.default_rng(seed).normal(size=(examples, 3)).astype("f4")
+    return [x[: examples // 2], x[examples // 2 :]]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_statistics_of_the_batch_are_refused_however_small_the_loss(scale):
+    def loss(w, x):
+        normalised = x - jnp.mean(x, axis=0, keepdims=True)
+        return jnp.float32(scale) * jnp.sum(normalised**2 * w, axis=1)
+
+    with pytest.raises(RequestError, match="BatchNorm in training mode"):
+        Objective(loss, jnp.ones((1, 3)), _data(0)).loss()
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_dropout_under_a_fixed_key_is_refused_however_small_the_loss(scale):
+    def loss(w, x):
+        kept = jax.random.bernoulli(jax.random.key(0), 0.5, x.shape).astype(x.dtype)
+        return jnp.float32(scale) * jnp.sum(kept * x**2 * w, axis=1)
+
+    with pytest.raises(RequestError, match="place in the batch"):
+        Objective(loss, jnp.ones((1, 3)), _data(1)).loss()
+
+
+@pytest.mark.parametrize("size", [1e-9, 1.0])
+def test_passes_that_differ_by_a_hundredth_are_refused_however_small_the_loss(size):
+    values = iter([size, 1.01 * size])
+    with pytest.raises(RequestError, match="two passes"):
+        check_repeatable(lambda: next(values), 1e-5 * size)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("gap", [1.0, 12.0, 16.0])
+def test_a_fitted_loss_that_cancels_is_rounding_not_company(seed, gap):
+    """log sum exp(z) - z_y is off by the rounding of z, however small it is itself."""
+
+    def loss(w, x):
+        logits = x @ w
+        return jax.nn.logsumexp(logits, axis=1) - jnp.max(logits, axis=1)
+
+    w = gap * jax.random.normal(jax.random.key(seed), (3, 10))
+    objective = Objective(loss, w, _data(seed, 256))
+    assert np.isfinite(objective.loss())
+
+
+def test_the_noise_is_what_a_unit_roundoff_of_the_parameters_does():
+    assert rounding_noise(2.0, [2.5, 1.0, np.nan], 4) == 32 * 1.0 / 4
+    assert rounding_noise(np.inf, [np.inf, np.inf], 4) == 0
