@@ -19,9 +19,9 @@ import resident
 
 import landscape
 from landscape import parameters
+from landscape.losses import softmax_cross_entropy
 from landscape.models.registry import build
 from landscape.objective import passes
-from landscape.training.losses import softmax_cross_entropy
 
 PRODUCTS = 8
 

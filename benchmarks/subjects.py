@@ -11,7 +11,7 @@ from networks import CLASSES, SIDE, Pair
 from PIL import Image
 
 from landscape import Composite, Objective
-from landscape.training.losses import softmax_cross_entropy
+from landscape.losses import softmax_cross_entropy
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as the ResNet's
 

@@ -33,8 +33,8 @@ from networks import Pair
 from torch import nn
 
 from landscape import Objective
+from landscape.losses import softmax_cross_entropy
 from landscape.surface import compute_surface, coordinates, random_direction
-from landscape.training.losses import softmax_cross_entropy
 
 LARGEST_OVERHEAD = 0.05
 

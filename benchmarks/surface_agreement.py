@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from landscape import checkpoints, parameters
+from landscape.losses import softmax_cross_entropy
 from landscape.models import registry
 from landscape.objective import Composite, Objective
 from landscape.surface import (
@@ -34,7 +35,6 @@ from landscape.surface import (
     random_direction,
     write_li_directions,
 )
-from landscape.training.losses import softmax_cross_entropy
 
 # Norms of all tensors with two or more dimensions, computed with PyTorch in float64.
 NORMS = {

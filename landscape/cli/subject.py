@@ -331,8 +331,8 @@ def classification(model: Any, preprocessing: str, loss: str) -> tuple[Any, Any,
     import jax.numpy as jnp
 
     from landscape.data.preprocessing import preprocess
+    from landscape.losses import get_loss, is_right
     from landscape.objective import Composite
-    from landscape.training.losses import get_loss
 
     prepare, per_example = preprocess(preprocessing), get_loss(loss)
 
@@ -345,7 +345,7 @@ def classification(model: Any, preprocessing: str, loss: str) -> tuple[Any, Any,
         return per_example(outputs, batch["labels"])
 
     def metrics(params, *rest):
-        right = jnp.argmax(logits(params, *rest), axis=-1) == rest[-1]["labels"]
+        right = is_right(logits(params, *rest), rest[-1]["labels"])
         return {"accuracy": right.astype(jnp.float32)}
 
     def estimate_state(params, batch, mask):

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from landscape.losses import softmax_cross_entropy
+
 CORRUPTED, MASKED, REPLACED = 0.5, 0.8, 0.1
 LEVELS = 8  # 3 bits
 
@@ -95,6 +97,6 @@ def masked_patch_loss(
     """
     logits = model.apply(params, inputs, key=key, state=state, corruption=corruption)
     colours = mean_colours(images, model.patch)
-    of_patch = jnp.take_along_axis(jax.nn.log_softmax(logits), colours[..., None], axis=-1)
-    chosen = corruption.chosen.astype(logits.dtype)
-    return -jnp.sum(of_patch[..., 0] * chosen, axis=1) / jnp.sum(chosen, axis=1)
+    of_patch = softmax_cross_entropy(logits, colours)
+    chosen = corruption.chosen.astype(of_patch.dtype)
+    return jnp.sum(of_patch * chosen, axis=1) / jnp.sum(chosen, axis=1)

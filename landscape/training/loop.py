@@ -28,6 +28,7 @@ from landscape.data.preprocessing import DEFAULT, get_preprocessing, preprocess
 from landscape.data.sources import size_for
 from landscape.devices import place, replicated
 from landscape.errors import RequestError
+from landscape.losses import get_loss
 from landscape.models import registry
 from landscape.models.model import Model
 from landscape.parameters import content_hash, norm
@@ -35,7 +36,6 @@ from landscape.progress import MakeBar, bar, no_bar
 from landscape.training import optimizers
 from landscape.training.config import TrainConfig, as_dict, differences
 from landscape.training.evaluate import evaluate
-from landscape.training.losses import get_loss
 from landscape.training.metrics import MetricLog, read
 from landscape.training.sam import divide, sam_gradient
 
