@@ -32,10 +32,11 @@ def execute(options: Options) -> common.Outcome:
     data = {"split": options.split, **found}
 
     def show(console: Any) -> None:
-        accuracy, error = 100 * found["accuracy"], 100 * found["accuracy_standard_error"]
+        accuracy, low, high = (100 * found["accuracy" + end] for end in ("", "_lower", "_upper"))
         console.print(
-            f"{options.split} split, {found['examples']} images: loss {found['loss']:.4f}, "
-            f"accuracy {accuracy:.2f} ± {error:.2f} %"
+            f"{options.split} split, {found['examples']} images: loss {found['loss']:.4f} "
+            f"± {found['loss_standard_error']:.4f}, accuracy {accuracy:.2f} % "
+            f"[{low:.2f}, {high:.2f}] (95 %)"
         )
 
     return common.Outcome(data, show, brief=True)

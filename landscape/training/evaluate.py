@@ -2,20 +2,21 @@
 
 from collections.abc import Callable
 from functools import partial
-from math import sqrt
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+import scipy.stats
 from jax.sharding import Mesh
 
 from landscape.data.loader import batches
 from landscape.data.preprocessing import DEFAULT, preprocess
 from landscape.data.splits import Split
-from landscape.devices import place
+from landscape.devices import gathered, place
 from landscape.devices import split as divided
-from landscape.training.losses import get_loss
+from landscape.losses import get_loss, is_right
+
+CONFIDENCE = 0.95  # of the interval around an accuracy
 
 
 def evaluate(
@@ -39,7 +40,7 @@ def evaluate(
     split
         The examples; a ragged last batch is padded and the padding not counted.
     preprocessing, loss
-        Names, see `landscape.data.preprocessing` and `landscape.training.losses`.
+        Names, see `landscape.data.preprocessing` and `landscape.losses`.
     batch_size
         Examples at a time, rounded up to a multiple of the number of devices.
     mesh
@@ -47,38 +48,45 @@ def evaluate(
 
     Returns
     -------
-    ``loss`` and ``accuracy`` (means over examples), ``accuracy_standard_error`` (binomial: of the
-    accuracy as an estimate for the population the split was drawn from) and ``examples``.
+    ``loss`` and ``accuracy`` (means over examples) and ``examples``; for both means how far they
+    are from those of the population that the split was drawn from: ``loss_standard_error``, and
+    ``accuracy_lower`` and ``accuracy_upper``, Wilson's interval at 95 % confidence. For what counts
+    as right see `landscape.losses.is_right`.
+
+    References
+    ----------
+    Wilson, Probable inference, the law of succession, and statistical inference, J. Am. Stat.
+    Assoc. 22 (1927).
     """
     devices = 1 if mesh is None else mesh.size
     size = -(-min(batch_size, len(split)) // devices) * devices
-    loss_sum, correct = 0.0, 0
-    sums = partial(_sums, apply=apply, preprocessing=preprocessing, loss=loss)
+    measure = partial(_measure, apply=apply, preprocessing=preprocessing, loss=loss)
+    losses, right = [], []
     for batch in batches(split, size):
         count = len(batch["labels"])
         padded = {name: _padded(rows, size) for name, rows in batch.items()}
-        padded["real"] = np.arange(size) < count
         padded = padded if mesh is None else place(padded, divided(mesh))
-        batch_loss, batch_correct = sums(params, **padded)
-        loss_sum += float(batch_loss)  # over batches in float64
-        correct += int(batch_correct)
-    accuracy = correct / len(split)
+        for found, values in zip((losses, right), measure(params, **padded), strict=True):
+            found.append(gathered(values)[:count])
+    losses, right = np.concatenate(losses).astype(np.float64), np.concatenate(right)
+    count = len(losses)
+    wilson = scipy.stats.binomtest(int(right.sum()), count).proportion_ci(CONFIDENCE, "wilson")
     return {
-        "loss": loss_sum / len(split),
-        "accuracy": accuracy,
-        "accuracy_standard_error": sqrt(accuracy * (1 - accuracy) / len(split)),
-        "examples": len(split),
+        "loss": float(losses.mean()),
+        "loss_standard_error": float(losses.std(ddof=1)) / count**0.5 if count > 1 else np.inf,
+        "accuracy": float(right.mean()),
+        "accuracy_lower": float(wilson.low),
+        "accuracy_upper": float(wilson.high),
+        "examples": count,
     }
 
 
 @partial(jax.jit, static_argnames=("apply", "preprocessing", "loss"))
-def _sums(params, images, labels, real, *, apply, preprocessing, loss):
-    """Sums of loss and of correct answers over the real rows."""
+def _measure(params, images, labels, *, apply, preprocessing, loss):
+    """Loss of every row, and whether its answer is right."""
     dtype = np.promote_types(jax.tree.leaves(params)[0].dtype, np.float32)
     logits = apply(params, preprocess(preprocessing, dtype)(images))
-    losses = get_loss(loss)(logits, labels)
-    right = jnp.argmax(logits, axis=-1) == labels
-    return jnp.sum(jnp.where(real, losses, 0.0)), jnp.sum(real & right)
+    return get_loss(loss)(logits, labels), is_right(logits, labels)
 
 
 def _padded(rows: np.ndarray, size: int) -> np.ndarray:

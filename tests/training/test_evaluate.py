@@ -1,11 +1,13 @@
 """Evaluation against plain numpy."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_network import NAME, build
 
 from landscape.data import load
+from landscape.data.splits import Split
 from landscape.devices import data_mesh, place, replicated
 from landscape.training.evaluate import evaluate
 
@@ -33,9 +35,49 @@ def test_means_are_over_examples_whatever_the_batch_size(trained, batch_size):
     assert found["loss"] == pytest.approx(loss, rel=1e-5)
     assert found["accuracy"] == accuracy
     assert found["examples"] == 359
-    assert found["accuracy_standard_error"] == pytest.approx(
-        np.sqrt(accuracy * (1 - accuracy) / 359)
-    )
+
+
+def counted(right, of):
+    """Evaluation of answers of which so many are right."""
+    pixels = np.repeat(np.array([255, 0], np.uint8), (right, of - right))
+    split = Split(pixels.reshape(of, 1, 1, 1), np.ones(of, np.int32), "test")
+
+    def apply(params, inputs):
+        logit = params * inputs[:, 0, 0] / 2
+        return jnp.concatenate([-logit, logit], axis=-1)
+
+    return evaluate(apply, jnp.ones(()), split, "minus_one_to_one", 8)
+
+
+@pytest.mark.parametrize("right", [0, 7, 29, 30])
+def test_the_interval_of_an_accuracy_is_wilsons_also_where_all_are_right(right):
+    """It was 30/30 plus or minus 0.0."""
+    found, z, share = counted(right, 30), 1.959964, right / 30
+    centre = (share + z**2 / 60) / (1 + z**2 / 30)
+    reach = z / (1 + z**2 / 30) * np.sqrt(share * (1 - share) / 30 + z**2 / 3600)
+    assert found["accuracy"] == share
+    assert found["accuracy_lower"] == pytest.approx(centre - reach, abs=1e-6)
+    assert found["accuracy_upper"] == pytest.approx(centre + reach, abs=1e-6)
+    assert found["accuracy_upper"] - found["accuracy_lower"] > 0.1
+
+
+def test_the_loss_has_the_standard_error_of_a_mean():
+    found = counted(10, 30)
+    losses = np.log1p(np.exp(np.repeat([-1.0, 1.0], (10, 20))))
+    assert found["loss"] == pytest.approx(losses.mean(), rel=1e-6)
+    assert found["loss_standard_error"] == pytest.approx(losses.std(ddof=1) / 30**0.5, rel=1e-6)
+
+
+def test_logits_that_are_no_numbers_are_wrong_whatever_the_label(trained):
+    """They scored as class 0: an accuracy of 0.6 for a network that answers nothing."""
+    split = trained[2]
+
+    def apply(params, inputs):
+        return jnp.full((len(inputs), 10), jnp.nan)
+
+    found = evaluate(apply, jnp.ones(()), split)
+    assert found["accuracy"] == 0
+    assert np.isnan(found["loss"])
 
 
 def test_eight_devices_agree_with_one(trained):
