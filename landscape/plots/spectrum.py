@@ -31,9 +31,11 @@ class Spectrum:
     width
         Standard deviation of the Gaussians that smooth it, in the unit of the eigenvalues.
     ends
-        Certified estimates of the smallest and the largest eigenvalue.
+        The smallest and the largest eigenvalue; NaN for one that is not certified.
     top
-        Largest eigenvalues computed one by one, shape (k,).
+        Largest eigenvalues computed one by one, shape (k,); NaN where there is none.
+    top_converged
+        Whether these are known to be accurate and none is missing among them.
     """
 
     eigenvalues: np.ndarray
@@ -41,8 +43,9 @@ class Spectrum:
     lower: np.ndarray
     upper: np.ndarray
     width: float
-    ends: tuple[float, float] | None = None
+    ends: tuple[float, float] = (np.nan, np.nan)
     top: np.ndarray | None = None
+    top_converged: bool = True
 
 
 def plot_spectrum(
@@ -51,8 +54,9 @@ def plot_spectrum(
     """Spectral density over the eigenvalue, a line with its band across probes per run.
 
     Below the curves, a row per run in the order of the labels, short vertical ticks are certified
-    ends and markers top eigenvalues; the text says how wide the smoothing is. Labels that differ
-    only by ``-SAM`` share a hue; SAM is dashed with open markers.
+    ends and markers top eigenvalues; the text says how wide the smoothing is and what is marked. An
+    end that is not certified has no tick. Labels that differ only by ``-SAM`` share a hue; SAM is
+    dashed with open markers.
 
     The density is logarithmic and cut at 1e-6 of its peak, or at a tenth of its lowest separate
     bump where that is lower: one outlier among n eigenvalues is a bump of about 1/n.
@@ -70,7 +74,7 @@ def plot_spectrum(
     else:
         floor = min(map(_floor, known.values()))
         name = _scale_abscissa(ax, known, floor)
-        rows = {label: run for label, run in known.items() if _marks(run)}
+        rows = {label: run for label, run in known.items() if _marks(run).size}
         for label, run in known.items():
             look = looks[label]
             ax.plot(run.eigenvalues, _cut(run.density, run.density, floor), color=look.hue,
@@ -105,9 +109,10 @@ def _cut(values: np.ndarray, known: np.ndarray, floor: float) -> np.ndarray:
     return np.where(above[:-2] | above[1:-1] | above[2:], np.maximum(values, floor), np.nan)
 
 
-def _marks(run: Spectrum) -> list[float]:
+def _marks(run: Spectrum) -> np.ndarray:
     """Everything that is marked below the curve."""
-    return [*(() if run.ends is None else run.ends), *(() if run.top is None else run.top)]
+    marks = np.array([*run.ends, *(() if run.top is None else run.top)], float)
+    return marks[np.isfinite(marks)]
 
 
 def _scale_abscissa(ax: Axes, spectra: Mapping[str, Spectrum], floor: float) -> str:
@@ -142,8 +147,9 @@ def _bulk(run: Spectrum) -> float:
 def _mark(ax: Axes, run: Spectrum, look: style.Look, height: float) -> None:
     """Certified ends and top eigenvalues of one run in a row across the axes."""
     row = {"transform": ax.get_xaxis_transform(), "linestyle": "", "color": look.hue}
-    if run.ends is not None:
-        ax.plot(run.ends, [height] * 2, marker="|", markersize=6.5, markeredgewidth=0.9, **row)
+    if certified := [end for end in run.ends if np.isfinite(end)]:
+        ax.plot(certified, [height] * len(certified), marker="|", markersize=6.5,
+                markeredgewidth=0.9, **row)  # fmt: skip
     if run.top is not None:
         ax.plot(run.top, [height] * len(run.top), marker=look.marker, markersize=2.6,
                 markeredgewidth=0.6, markerfacecolor="white" if look.sam else look.hue,
@@ -159,10 +165,13 @@ def _remark(spectra: Mapping[str, Spectrum]) -> str:
         parts = (f"{width} ({label})".replace(" ", "\N{NO-BREAK SPACE}")
                  for label, width in widths.items())  # fmt: skip
         text = ", ".join(parts)
+    smallest, largest = np.isfinite([run.ends for run in spectra.values()]).any(axis=0)
     marks = []
-    if any(run.ends is not None for run in spectra.values()):
-        marks.append("ticks: certified ends")
-    if any(run.top is not None for run in spectra.values()):
-        marks.append("markers: top eigenvalues")
+    if smallest or largest:
+        which = "ends" if smallest and largest else "λmax" if largest else "λmin"
+        marks.append(f"ticks: certified {which}")
+    tops = [run.top_converged for run in spectra.values() if run.top is not None]
+    if tops:
+        marks.append("markers: top eigenvalues" + ("" if all(tops) else " (NOT CONVERGED)"))
     text = fill(f"smoothing width {text}", 42, break_on_hyphens=False)
     return "\n".join([text, *([", ".join(marks)] if marks else [])])

@@ -136,6 +136,28 @@ def test_certified_ends_are_ticks_and_top_eigenvalues_markers_below_the_curve():
     assert words(ax) == ["smoothing width 0.5\nticks: certified ends, markers: top eigenvalues"]
 
 
+@pytest.mark.parametrize(
+    ("ends", "told"), [((NAN, 190.0), "certified λmax"), ((-1.0, NAN), "certified λmin")]
+)
+def test_an_end_that_is_not_certified_has_no_tick(ends, told):
+    ax = plot_spectrum({"a": spectrum(BULK, width=0.1, ends=ends)})
+    (drawn_end,) = marks(ax)
+    assert drawn_end.get_xdata() == [end for end in ends if np.isfinite(end)]
+    assert words(ax) == [f"smoothing width 0.1\nticks: {told}"]
+
+
+def test_without_certified_ends_nothing_is_said_of_them():
+    ax = plot_spectrum({"a": spectrum(BULK, width=0.1)})
+    assert not marks(ax)
+    assert words(ax) == ["smoothing width 0.1"]
+
+
+def test_top_eigenvalues_that_did_not_converge_are_called_so():
+    top = np.array([1.0, NAN])
+    ax = plot_spectrum({"a": spectrum(BULK, width=0.1, top=top, top_converged=False)})
+    assert words(ax) == ["smoothing width 0.1\nmarkers: top eigenvalues (NOT CONVERGED)"]
+
+
 def test_marks_beyond_the_density_are_in_the_picture():
     ax = plot_spectrum({"a": spectrum(BULK, width=0.1, ends=(-3.0, 2.0), top=np.array([5.0]))})
     low, high = ax.get_xlim()
