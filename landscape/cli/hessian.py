@@ -4,12 +4,12 @@ import dataclasses
 import functools
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from landscape.cli import common, subject
-from landscape.cli.hessian_outcome import END, EXTRA, outcome
+from landscape.cli.hessian_outcome import END, EXTRA, HELD_OUT, outcome
 from landscape.cli.hessian_pictures import draw
 from landscape.errors import RequestError
 from landscape.progress import MakeBar
@@ -18,7 +18,7 @@ from landscape.progress import MakeBar
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Request:
     blocks: tuple[str, ...] = ("paper",)
-    """Sub-diagonal blocks: paper, components, layers, tensors, none, or NAME=REGEX ..."""
+    """Sub-diagonal blocks: paper, table3, components, layers, tensors, none, or NAME=REGEX ..."""
     matrix: Literal["hessian", "gauss_newton", "fisher", "empirical_fisher"] = "hessian"
     """The matrix; fisher draws labels from the network itself."""
     method: Literal["lanczos", "power", "both"] = "lanczos"
@@ -46,9 +46,9 @@ class _Request:
     steps: int = 60
     """Products of each start: its resolution."""
     data_error: bool = False
-    """Also how far λmax depends on the images, held-out images included (twice the products)."""
+    """Also the spread over the images, and λmax and its vector over as many of the other split."""
     scan: tuple[int, ...] = ()
-    """Also λmax over this many images, for several numbers."""
+    """Also λmax over this many of the images, for several numbers."""
     linearize: bool = False
     """Keep what all products have in common: faster, if the memory is large enough."""
     second_derivative: Literal["exact", "central_differences"] = "exact"
@@ -85,10 +85,12 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     objective = subject.fitting_objective(options, loaded, change, kept)
     blocks = _blocks(options, objective.params)
     _check(options, objective, blocks)
+    other = _other_split(options, loaded, objective.batch_size, change)
     described = objective.describe()
     settings = {name: getattr(options, name) for name in _SETTINGS}
+    settings["held_out"] = {} if other is None else other.describe()["data"]
     request = {**described, **settings, "targets": ["whole", *blocks], "blocks": blocks}
-    plan = _Plan(options, blocks, objective)
+    plan = _Plan(options, blocks, objective, other)
     if options.linearize:
         objective = objective.linearized()
     with (
@@ -112,11 +114,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
         common.bars(options, make_bar)("hessian", len(plan.tasks)) as advance,
     ):
         journal = Journal.of_request(path.with_name(f"{path.name}.partial"), request)
-        other = None
-        if options.data_error:
-            other = subject.held_out(loaded, objective.batch_size)
-            other = other and change(subject.objective(options, loaded).with_batches(other))
-        _Work(options, plan, objective, other, file, journal, advance).all()
+        _Work(options, plan, objective, file, journal, advance).all()
         journal.discard()
     if options.pictures is not None:
         draw(path, options.pictures)
@@ -154,6 +152,14 @@ def _check(options: Options, objective: Any, blocks: dict[str, list[str]]) -> No
             raise RequestError(f"scan: {size} examples asked for, there are {objective.examples}")
 
 
+def _other_split(options: Options, loaded: Any, batch_size: int, change: Callable) -> Any:
+    """The objective over the split that is not analysed, at most as many images; None without."""
+    if not options.data_error or loaded is None or loaded.held_out is None:
+        return None
+    same_batches = dataclasses.replace(loaded, batch_size=batch_size)
+    return change(subject.held_out_objective(options, same_batches))
+
+
 def _matrix(options: Options, objective: Any) -> Any:
     from landscape.curvature import fisher
 
@@ -184,10 +190,12 @@ class _Plan:
     The first tasks are the targets, whole and blocks, in their order; the others follow.
     """
 
-    def __init__(self, options: Options, blocks: Mapping[str, list[str]], objective: Any):
+    def __init__(
+        self, options: Options, blocks: Mapping[str, list[str]], objective: Any, other: Any
+    ):
         self.options, self.blocks = options, blocks
         self.targets = ["whole", *blocks]
-        self.objective = objective
+        self.objective, self.other = objective, other
         self.tasks = list(self.targets)
         self.tasks += [f"power {t}" for t in self.targets] if options.method == "both" else []
         self.tasks += [name for name in ("top", "trace", "density") if getattr(options, name)]
@@ -197,8 +205,9 @@ class _Plan:
     @property
     def confidence(self) -> float:
         """Of each of the groups of bounds, so that all hold together (union bound)."""
-        groups = 1 + bool(self.options.top) + bool(self.options.scan)
-        return 1 - (1 - self.options.confidence) / groups
+        options = self.options
+        groups = (options.method != "power", options.top, options.scan, self.other is not None)
+        return 1 - (1 - options.confidence) / max(1, sum(map(bool, groups)))
 
     def fields(self) -> dict[str, Any]:
         from landscape.results import Field
@@ -222,7 +231,7 @@ class _Plan:
         if options.data_error:
             shapes["data_error/shards"] = (min(10, self.objective.examples),)
         if options.scan:
-            parts = (*END, "products", "held_out", "held_out_standard_error")
+            parts = (*END, "products", "other_examples", "other_examples_standard_error")
             shapes |= {f"scan/{part}": (len(options.scan),) for part in parts}
         return {name: Field(shape) for name, shape in shapes.items()}
 
@@ -239,8 +248,8 @@ class _Plan:
 class _Work:
     """Carries a plan out, task by task."""
 
-    def __init__(self, options, plan, objective, other, file, journal, advance):
-        self.options, self.plan, self.objective, self.other = options, plan, objective, other
+    def __init__(self, options, plan, objective, file, journal, advance):
+        self.options, self.plan, self.objective = options, plan, objective
         self.file, self.journal, self.advance = file, journal, advance
         self.done = dict(zip(plan.tasks, file.done, strict=True))
         advance(steps=sum(map(int, file.done)))
@@ -282,7 +291,7 @@ class _Work:
         self._write(target, self.plan.targets.index(target), **values)
 
     def _whole(self) -> None:
-        from landscape.curvature import data_error, extremes
+        from landscape.curvature import extremes
 
         if not (self._open("whole") or self._open("data error")):
             return
@@ -299,21 +308,37 @@ class _Work:
         if self._open("whole"):
             self._target("whole", found)
         if self._open("data error"):
-            vector = found.vectors["lambda_max"]
-            error = data_error(self.objective, vector, held_out=self.other)
-            values = {
-                "shards": error.shards,
-                "quotient": error.quotient.estimate,
-                "standard_error": error.quotient.standard_error,
-                "shard_standard_error": error.shard_error,
+            self._data_error(found.vectors["lambda_max"])
+
+    def _data_error(self, vector: Any) -> None:
+        from landscape.curvature import data_error
+
+        other = self.plan.other
+        error = data_error(
+            self.objective,
+            vector,
+            held_out=other,
+            certify=other is not None,
+            **self._settings(),
+            limit=self.options.limit,
+            progress=self._progress("data error"),
+            journal=self.journal.part("data error"),
+        )
+        values = {
+            "shards": error.shards,
+            "quotient": error.quotient.estimate,
+            "standard_error": error.quotient.standard_error,
+            "shard_standard_error": error.shard_error,
+        }
+        if other is not None:
+            values |= {
+                "held_out": error.held_out.estimate,
+                "held_out_standard_error": error.held_out.standard_error,
+                "held_out_examples": error.held_out.probes,
             }
-            if error.held_out is not None:
-                values |= {
-                    "held_out": error.held_out.estimate,
-                    "held_out_standard_error": error.held_out.standard_error,
-                    "held_out_examples": error.held_out.probes,
-                }
-            self._write("data error", **{f"data_error/{k}": v for k, v in values.items()})
+            top = error.held_out_lambda_max
+            values |= {f"{HELD_OUT}_{part}": getattr(top, part) for part in (*END, "products")}
+        self._write("data error", **{f"data_error/{k}": v for k, v in values.items()})
 
     def _blocks(self) -> None:
         from landscape.curvature import block_extremes
@@ -418,9 +443,9 @@ class _Work:
         def store(entry: Any) -> None:
             task, top = f"scan {entry.examples}", entry.lambda_max
             values = {f"scan/{part}": getattr(top, part) for part in (*END, "products")}
-            if entry.held_out is not None:
-                values["scan/held_out"] = entry.held_out.estimate
-                values["scan/held_out_standard_error"] = entry.held_out.standard_error
+            if (rest := entry.other_examples) is not None:
+                values["scan/other_examples"] = rest.estimate
+                values["scan/other_examples_standard_error"] = rest.standard_error
             self._write(task, self.options.scan.index(entry.examples), **values)
 
         left = [size for size in self.options.scan if self._open(f"scan {size}")]

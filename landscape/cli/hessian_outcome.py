@@ -8,6 +8,9 @@ from landscape.cli import common
 # Datasets of an end of a spectrum.
 END = ("estimate", "lower", "upper", "residual", "converged")
 
+# Of λmax over the split that is not analysed.
+HELD_OUT = "held_out_lambda_max"
+
 # Single numbers of the further measurements, by the option that asks for them.
 EXTRA = {
     "top": ("products", "converged"),
@@ -20,6 +23,7 @@ EXTRA = {
         "held_out",
         "held_out_standard_error",
         "held_out_examples",
+        *(f"{HELD_OUT}_{part}" for part in (*END, "products")),
     ),
 }
 
@@ -32,8 +36,8 @@ def outcome(path: Path, pictures: str | None) -> common.Outcome:
     data, converged = _data(stored)
 
     def show(console: Any) -> None:
-        for table in _tables(stored, data):
-            console.print(table)
+        for part in (*_tables(stored, data), *_remarks(data)):
+            console.print(part)
         console.print(f"written to {path}" + (f", drawn in {pictures}" if pictures else ""))
 
     return common.Outcome(data, show, converged)
@@ -55,7 +59,7 @@ def _data(stored: Any) -> tuple[dict[str, Any], bool]:
         entry: dict[str, Any] = {}
         if certified:
             for end in ("lambda_max", "lambda_min"):
-                entry[end] = _end(stored, end, i, attributes["confidence"])
+                entry[end] = _end(stored, f"{end}_", i)
             converged &= entry["lambda_max"]["converged"]
             if i == 0 and attributes["ends"] == "both":
                 converged &= entry["lambda_min"]["converged"]
@@ -84,17 +88,17 @@ def _data(stored: Any) -> tuple[dict[str, Any], bool]:
     if attributes["density"]:
         data["density"] = _density(stored)
     if attributes["data_error"]:
-        data["data_error"] = {
-            name: float(stored[f"data_error/{name}"]) for name in EXTRA["data_error"]
-        }
-        data["data_error"]["shards"] = stored["data_error/shards"].tolist()
+        data["data_error"] = _data_error(stored, data["lambda_max"])
+        converged &= data["data_error"].get(HELD_OUT, {"converged": True})["converged"]
     if attributes["scan"]:
         data["scan"] = [
             {
                 "examples": int(examples),
-                "lambda_max": _end(stored, "scan", i, attributes["confidence"]),
-                "held_out": float(stored["scan/held_out"][i]),
-                "held_out_standard_error": float(stored["scan/held_out_standard_error"][i]),
+                "lambda_max": _end(stored, "scan/", i),
+                **{
+                    name: float(stored[f"scan/{name}"][i])
+                    for name in ("other_examples", "other_examples_standard_error")
+                },
             }
             for i, examples in enumerate(stored["scan/examples"])
         ]
@@ -102,15 +106,29 @@ def _data(stored: Any) -> tuple[dict[str, Any], bool]:
     return data, converged
 
 
-def _end(stored: Any, end: str, index: int, confidence: float) -> dict[str, Any]:
-    prefix, products = ("scan/", "scan/products") if end == "scan" else (f"{end}_", "products")
+def _end(stored: Any, prefix: str, index: Any = ()) -> dict[str, Any]:
+    """An eigenvalue with its bounds, from the datasets that begin with ``prefix``."""
     values = {part: float(stored[prefix + part][index]) for part in END}
+    # Both ends of a target are of the same products.
+    products = f"{prefix}products" if f"{prefix}products" in stored.data else "products"
     return {
         **values,
-        "confidence": confidence,
+        "confidence": stored.attributes["confidence"],
         "products": int(stored[products][index]),
         "converged": values["converged"] == 1,
     }
+
+
+def _data_error(stored: Any, largest: dict[str, Any]) -> dict[str, Any]:
+    single = [name for name in EXTRA["data_error"] if not name.startswith(HELD_OUT)]
+    found: dict[str, Any] = {name: float(stored[f"data_error/{name}"]) for name in single}
+    found["shards"] = stored["data_error/shards"].tolist()
+    if stored.attributes["held_out"]:
+        found["held_out_split"] = stored.attributes["held_out"]["split"]
+        found[HELD_OUT] = _end(stored, f"data_error/{HELD_OUT}_")
+        # λmax over these images is no smaller than any quotient over them.
+        found["held_out_exceeds_upper_bound"] = found["held_out"] > largest["upper"]
+    return found
 
 
 def _power(stored: Any, index: int) -> dict[str, Any]:
@@ -167,21 +185,25 @@ def _tables(stored: Any, data: dict[str, Any]) -> list[Any]:
         rows = [
             [str(i + 1), *(f"{row[name]:.4g}" for name in ("value", "upper", "residual"))]
             for i, row in enumerate(data["top"])
+            if row["value"] == row["value"]  # fewer than asked for, if the products ran out
         ]
         complete = "none missed" if stored["top/converged"] == 1 else "NOT CONVERGED"
         title = f"Largest eigenvalues ({complete}; {stored['top/products']:.0f} products)"
         tables.append(common.grid(title, ("", "eigenvalue", "at most", "residual"), rows))
     rows = _quantities(data)
     if rows:
-        tables.append(common.grid("Whole matrix", ("quantity", "value", "± std. error"), rows))
+        columns = ("quantity", "value", "± std. error or bounds")
+        tables.append(common.grid("Whole matrix", columns, rows))
     if attributes["scan"]:
         rows = [
             [f"{entry['examples']:,}"]
             + [f"{entry['lambda_max'][part]:.4g}" for part in ("estimate", "lower", "upper")]
-            + [_pm(entry["held_out"], entry["held_out_standard_error"])]
+            + [_pm(entry["other_examples"], entry["other_examples_standard_error"])]
+            + ["yes" if entry["lambda_max"]["converged"] else "NO"]
             for entry in data["scan"]
         ]
-        columns = ("images", "λmax", "between", "and", "same vector, other images")
+        others = f"same vector, the other of these {attributes['examples']:,} images"
+        columns = ("images", "λmax", "between", "and", others, "converged")
         tables.append(common.grid("λmax against the number of images", columns, rows))
     return tables
 
@@ -201,12 +223,14 @@ def _targets(stored: Any, data: dict[str, Any]) -> Any:
     )
     if "lambda_max" in data:
         title += f"; all bounds hold with probability {attributes['confidence']}"
-        columns += ["λmax", "between", "and", "λmin", "products", "converged"]
+        # λmin of blocks is not searched: its bounds hold, its Ritz value alone would mislead.
+        columns += ["λmax", "between", "and", "λmin between", "and", "products", "converged"]
         for row, entry in zip(rows, entries.values(), strict=True):
             top = entry["lambda_max"]
             row += [f"{top[part]:.4g}" for part in ("estimate", "lower", "upper")]
-            row += [f"{entry['lambda_min']['estimate']:.4g}", str(top["products"])]
-            row += ["yes" if top["converged"] else "NO"]
+            row += [f"{entry['lambda_min'][part]:.4g}" for part in ("lower", "upper")]
+            both = entry is data and attributes["ends"] == "both"
+            row += [str(top["products"]), _converged(entry, both)]
     if "power" in data:
         columns += ["power iteration", "residual"]
         for row, entry in zip(rows, entries.values(), strict=True):
@@ -221,11 +245,21 @@ def _targets(stored: Any, data: dict[str, Any]) -> Any:
     return common.grid(title, columns, rows)
 
 
+def _converged(entry: dict[str, Any], both: bool) -> str:
+    """Which ends are within the width that was asked for, and which should be and are not."""
+    wanted = {"λmax": (entry["lambda_max"], True), "λmin": (entry["lambda_min"], both)}
+    parts = {"": [], "NOT ": []}
+    for name, (end, asked) in wanted.items():
+        if end["converged"] or asked:
+            parts["" if end["converged"] else "NOT "].append(name)
+    return ", ".join(mark + " ".join(names) for mark, names in parts.items() if names)
+
+
 def _quantities(data: dict[str, Any]) -> list[list[str]]:
     rows = []
 
     def row(label: str, value: float, error: float) -> None:
-        rows.append([label, f"{value:.4g}", f"{error:.2g}"])
+        rows.append([label, f"{value:.4g}", f"± {error:.2g}"])
 
     if "frobenius" in data:
         found = data["frobenius"]
@@ -236,14 +270,29 @@ def _quantities(data: dict[str, Any]) -> list[list[str]]:
     if "data_error" in data:
         found = data["data_error"]
         row("λmax over these images", found["quotient"], found["standard_error"])
-        if found["held_out_examples"] == found["held_out_examples"]:  # not NaN
-            count = int(found["held_out_examples"])
-            row(
-                f"same vector over {count:,} held-out images",
-                found["held_out"],
-                found["held_out_standard_error"],
-            )
+        if HELD_OUT in found:
+            count, split = found["held_out_examples"], found["held_out_split"]
+            images = f"{count:,.0f} images of the {split} split"
+            row(f"same vector over {images}", found["held_out"], found["held_out_standard_error"])
+            top = found[HELD_OUT]
+            bounds = f"[{top['lower']:.4g}, {top['upper']:.4g}]"
+            bounds += "" if top["converged"] else " NOT CONVERGED"
+            rows.append([f"λmax over these {images}", f"{top['estimate']:.4g}", bounds])
     return rows
+
+
+def _remarks(data: dict[str, Any]) -> list[str]:
+    """What a reader of the numbers should not overlook."""
+    found, remarks = data.get("data_error", {}), []
+    if found.get("held_out_exceeds_upper_bound"):
+        quotient = _pm(found["held_out"], found["held_out_standard_error"])
+        remarks.append(
+            f"Sharper on the {found['held_out_split']} split: there the curvature along λmax's "
+            f"vector is {quotient} (standard error), above the upper bound "
+            f"{data['lambda_max']['upper']:.4g} on λmax over the analysed images; "
+            f"λmax over the {found['held_out_split']} images is no smaller than that."
+        )
+    return remarks
 
 
 def _pm(value: float, error: float) -> str:

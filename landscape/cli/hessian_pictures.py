@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from landscape.cli.hessian_outcome import MATRICES, read_density
+from landscape.cli.hessian_outcome import HELD_OUT, MATRICES, read_density
 from landscape.errors import RequestError
 
 
 def draw(path: Path, folder: str) -> None:
-    """Draw what a result file holds into ``folder``: blocks, convergence, spectrum, scan (.png).
+    """Draw what a result file holds into ``folder``, a .png for each kind of measurement.
 
     Raises
     ------
@@ -25,6 +25,8 @@ def draw(path: Path, folder: str) -> None:
             axes["blocks"] = _blocks(stored)
     if attributes["density"]:
         axes["spectrum"] = _spectrum(stored)
+    if attributes["data_error"] and attributes["held_out"]:
+        axes["data_error"] = _data_error(stored)
     if attributes["scan"]:
         axes["scan"] = _scan(stored)
     for name, drawn in axes.items():
@@ -45,8 +47,9 @@ def _convergence(stored: Any) -> Any:
     known = np.isfinite(estimate)
     estimate, upper = estimate[known], upper[known]
     run = Convergence(np.arange(1, len(estimate) + 1), estimate, estimate, upper)
-    width = stored.attributes["width"]
-    return plot_convergence({"λmax": run}, title="Bounds on λmax", width=width)
+    converged = stored["lambda_max_converged"][0] == 1
+    title = "Bounds on λmax" + ("" if converged else ", not converged")
+    return plot_convergence({"λmax": run}, title=title, width=stored.attributes["width"])
 
 
 def _blocks(stored: Any) -> Any:
@@ -64,20 +67,45 @@ def _blocks(stored: Any) -> Any:
 def _spectrum(stored: Any) -> Any:
     from landscape.plots import Spectrum, plot_spectrum
 
-    smoothed = read_density(stored).smoothed()
-    ends = [float(stored[f"lambda_{end}_estimate"][0]) for end in ("min", "max")]
+    smoothed, attributes = read_density(stored).smoothed(), stored.attributes
+    ends = [
+        float(stored[f"lambda_{end}_estimate"][0])
+        if stored[f"lambda_{end}_converged"][0] == 1
+        else float("nan")
+        for end in ("min", "max")
+    ]
     spectrum = Spectrum(
         smoothed.eigenvalues,
         smoothed.density,
         smoothed.lower,
         smoothed.upper,
         smoothed.width,
-        ends=tuple(ends) if ends[0] == ends[0] else None,
-        top=stored["top/value"] if stored.attributes["top"] else None,
+        ends=tuple(ends),
+        top=stored["top/value"] if attributes["top"] else None,
+        top_converged=bool(attributes["top"] and stored["top/converged"] == 1),
     )
-    return plot_spectrum(
-        {"": spectrum}, title=f"Spectral density, {MATRICES[stored.attributes['matrix']]}"
-    )
+    title = f"Spectral density, {MATRICES[attributes['matrix']]}"
+    return plot_spectrum({"": spectrum}, title=title)
+
+
+def _data_error(stored: Any) -> Any:
+    import numpy as np
+
+    from landscape.plots import DataError, plot_data_error
+
+    attributes, error = stored.attributes, float(stored["data_error/held_out_standard_error"])
+    held_out = float(stored["data_error/held_out"])
+    between = {"estimate": held_out, "lower": held_out - error, "upper": held_out + error}
+    found = {
+        part: np.array([
+            stored[f"lambda_max_{part}"][0], value, float(stored[f"data_error/{HELD_OUT}_{part}"])
+        ])
+        for part, value in between.items()
+    }  # fmt: skip
+    splits = ("training", "test")
+    splits = splits if attributes["held_out"]["split"] == "test" else splits[::-1]
+    counts = f"{attributes['examples']:,} and {stored['data_error/held_out_examples']:,.0f} images"
+    return plot_data_error({"λmax": DataError(**found)}, title=f"λmax, {counts}", splits=splits)
 
 
 def _scan(stored: Any) -> Any:
@@ -87,7 +115,7 @@ def _scan(stored: Any) -> Any:
     names = ("examples", "estimate", "lower", "upper")
     found = Scan(
         *(stored[f"scan/{name}"][order] for name in names),
-        held_out=stored["scan/held_out"][order],
-        held_out_error=stored["scan/held_out_standard_error"][order],
+        other_examples=stored["scan/other_examples"][order],
+        other_examples_error=stored["scan/other_examples_standard_error"][order],
     )
     return plot_scan({"λmax": found}, title="λmax against the number of examples")

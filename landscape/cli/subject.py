@@ -265,16 +265,6 @@ def fitting_objective(
             size = max(1, size // 2)
 
 
-def held_out(loaded: Loaded | None, batch_size: int) -> Any:
-    """Batches of the split that is not analysed, at most as many images; None without one."""
-    from landscape.data.loader import batches
-
-    if loaded is None or loaded.held_out is None:
-        return None
-    split = loaded.held_out
-    return batches(split.thinned(min(len(split), len(loaded.split))), batch_size)
-
-
 def held_out_objective(options: Subject, loaded: Loaded | None, *, divide: bool = True) -> Any:
     """The objective over the split that is not analysed, at most as many images.
 

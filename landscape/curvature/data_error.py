@@ -1,9 +1,14 @@
 """How far a curvature depends on the examples it was measured over.
 
 The largest eigenvalue of a mean of matrices is at most the mean of their largest eigenvalues, so
-λmax over a sample is too large on average, several times for a mini-batch. The Rayleigh quotient of
-its eigenvector on other data is too small on average: together they enclose λmax of the population
-in expectation.
+λmax over a random sample is too large on average for what the sample was drawn from, several times
+for a mini-batch; the Rayleigh quotient of a vector that does not depend on the sample is too small.
+
+What a sample was drawn from is the population only if the parameters do not depend on it: at
+initialisation, or over data that had no part in training or in the choice of the checkpoint. A
+network fits the examples that it is trained on, and its λmax over them can lie far below λmax over
+new ones. For a trained network λmax of the population is enclosed in expectation by two numbers
+of the test split: the quotient of the training eigenvector and λmax.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,16 +35,23 @@ class DataError:
     ----------
     quotient
         ``u'Hu`` over the examples of the objective; ``probes`` is their number and the standard
-        error is that of a mean over independent examples, for the vector held fixed.
+        error is that of a mean over independent examples, for vector and parameters held fixed.
+        Since both were fitted to these examples, it does not tell how far the population is.
     shards
         (S,) The same over S equal parts of the data, in order.
     held_out
-        ``u'Hu`` over data that the vector was not computed from; None without such data.
+        ``u'Hu`` over data that the vector was not computed from; None without such data. At most
+        λmax over the same data. Where the parameters do not depend on these data either, it is in
+        expectation at most λmax of the population, up to the standard error.
+    held_out_lambda_max
+        λmax over the same data with certified bounds, if it was asked for. Where the parameters do
+        not depend on these data, it is in expectation at least λmax of the population.
     """
 
     quotient: Estimate
     shards: np.ndarray
     held_out: Estimate | None
+    held_out_lambda_max: Eigenvalue | None = None
 
     @property
     def shard_error(self) -> float:
@@ -48,9 +60,24 @@ class DataError:
 
 
 def data_error(
-    objective: Objective, vector: Tree, *, held_out: Objective | None = None, shards: int = 10
+    objective: Objective,
+    vector: Tree,
+    *,
+    held_out: Objective | None = None,
+    shards: int = 10,
+    certify: bool = False,
+    width: float = 0.01,
+    confidence: float = 0.999,
+    seed: int = 0,
+    limit: int = DEFAULT_LIMIT,
+    progress: Callable[[], object] | None = None,
+    journal: Journal | None = None,
 ) -> DataError:
     """Rayleigh quotients of a vector example by example, at less than the cost of a product.
+
+    A quotient over held-out data above the upper bound on λmax over the training data shows that
+    λmax over the held-out data is larger: it is never below the quotient. For other data of the
+    same population the standard error says how sure that is.
 
     Parameters
     ----------
@@ -59,25 +86,45 @@ def data_error(
     vector
         A top eigenvector, from ``extremes(..., vectors=True)``; any length.
     held_out
-        The same loss and parameters over other data.
+        The same loss and parameters over other data. Conclusions about the population need data
+        that the parameters do not depend on: a test split, not more training data.
     shards
         Parts into which the examples are divided in order; at most their number.
+    certify
+        Also search λmax over ``held_out``, at the cost of a search.
+    width, confidence, seed, limit, progress, journal
+        Of this search, as for :func:`landscape.extremes`.
 
     Raises
     ------
     RequestError
-        If ``shards`` is below 1, the vector is zero, or ``held_out`` has other parameters.
+        If ``shards`` is below 1, the vector is zero, ``held_out`` has other parameters or is
+        missing for ``certify``, and where :func:`landscape.extremes` raises it.
     """
     if shards < 1:
         raise RequestError(f"shards: {shards} is below 1; use 10")
+    if certify and held_out is None:
+        raise RequestError("certify: there are no held-out data; pass held_out=")
+    if held_out is not None and parameters.content_hash(held_out.params) != parameters.content_hash(
+        objective.params
+    ):
+        raise RequestError("held_out: its parameters differ; use objective.with_batches(other)")
     forms = quotients(objective, vector)
-    other = None
-    if held_out is not None:
-        if parameters.content_hash(held_out.params) != parameters.content_hash(objective.params):
-            raise RequestError("held_out: its parameters differ; use objective.with_batches(other)")
-        other = Estimate.of(quotients(held_out, vector))
     parts = np.array_split(forms, min(shards, len(forms)))
-    return DataError(Estimate.of(forms), np.array([part.mean() for part in parts]), other)
+    other = None if held_out is None else Estimate.of(quotients(held_out, vector))
+    top = None
+    if certify:
+        top = extremes(
+            held_out,
+            width=width,
+            confidence=confidence,
+            seed=seed,
+            limit=limit,
+            ends="max",
+            progress=progress,
+            journal=journal,
+        ).lambda_max
+    return DataError(Estimate.of(forms), np.array([part.mean() for part in parts]), other, top)
 
 
 @dataclass(frozen=True)
@@ -90,14 +137,15 @@ class Scan:
         How many.
     lambda_max
         Over these, with certified bounds.
-    held_out
-        Rayleigh quotient of its eigenvector over the examples that were left out, with the
-        standard error over them; None where there are none.
+    other_examples
+        Rayleigh quotient of its eigenvector over the other examples of the same objective, with
+        the standard error over them; None where there are none. These are no held-out data: a
+        network that was trained on the objective's data was trained on them as well.
     """
 
     examples: int
     lambda_max: Eigenvalue
-    held_out: Estimate | None
+    other_examples: Estimate | None
 
 
 def scan(
@@ -115,12 +163,19 @@ def scan(
 ) -> list[Scan]:
     """λmax against the number of examples, over nested random subsets.
 
-    Where it still falls with the number, the value over the largest set is too large as well.
+    For any parameters, λmax over a random subset is on average too large for λmax over all the
+    examples of the objective, and the quotient of its vector on the other examples too small: it
+    tells how far a mini-batch or a part of the data misleads about all of them.
+
+    It tells about the population only where the parameters do not depend on the examples. Then λmax
+    over all of them is too large as well, and more so where it still falls with the number. For a
+    network trained on them it says nothing about λmax over new examples, which is often larger;
+    for that see :func:`data_error`.
 
     Parameters
     ----------
     objective
-        The whole data.
+        All the examples.
     sizes
         Numbers of examples.
     width, confidence, seed, limit
@@ -146,7 +201,8 @@ def scan(
             raise RequestError(f"scan: {size} examples asked for, there are {len(order)}")
     entries = []
     for size in sizes:
-        part = objective if size == len(order) else objective.subset(order[:size])
+        others = order[size:]
+        part = objective.subset(order[:size]) if len(others) else objective
         top = extremes(
             part,
             width=width,
@@ -155,14 +211,14 @@ def scan(
             limit=limit,
             ends="max",
             statements=statements or len(sizes),
-            vectors=True,
+            vectors=len(others) > 0,
             progress=progress,
             journal=(journal or Journal()).part(f"{size}"),
         )
         rest = None
-        if size < len(order):
+        if len(others):
             vector = top.vectors["lambda_max"]
-            rest = Estimate.of(objective.subset(order[size:]).quadratic_forms(vector))
+            rest = Estimate.of(objective.subset(others).quadratic_forms(vector))
         entries.append(Scan(size, top.lambda_max, rest))
         if found is not None:
             found(entries[-1])

@@ -7,7 +7,14 @@ or touches matplotlib's global state.
 
 from landscape.plots.blocks import Sharpness, compare_blocks, plot_blocks
 from landscape.plots.compare import compare
-from landscape.plots.convergence import Convergence, Scan, plot_convergence, plot_scan
+from landscape.plots.convergence import (
+    Convergence,
+    DataError,
+    Scan,
+    plot_convergence,
+    plot_data_error,
+    plot_scan,
+)
 from landscape.plots.line import plot_line
 from landscape.plots.neurons import Activity, compare_neurons, plot_neurons
 from landscape.plots.progress_view import watch_figure
@@ -19,6 +26,7 @@ from landscape.plots.trajectory import plot_trajectory
 __all__ = [
     "Activity",
     "Convergence",
+    "DataError",
     "Scan",
     "Sharpness",
     "Spectrum",
@@ -30,6 +38,7 @@ __all__ = [
     "plot_contour",
     "plot_convergence",
     "plot_curve",
+    "plot_data_error",
     "plot_line",
     "plot_neurons",
     "plot_scan",

@@ -40,17 +40,32 @@ class Scan:
         How many it was measured on, ascending.
     estimate, lower, upper
         λmax of the Hessian on those examples and its bounds.
-    held_out, held_out_error
-        Rayleigh quotient of the same eigenvector on other examples and its standard error; NaN
-        where not measured.
+    other_examples, other_examples_error
+        Rayleigh quotient of the same eigenvector on the other examples of the same data and its
+        standard error; NaN where not measured. They are no held-out examples.
     """
 
     examples: np.ndarray
     estimate: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
-    held_out: np.ndarray
-    held_out_error: np.ndarray
+    other_examples: np.ndarray
+    other_examples_error: np.ndarray
+
+
+@dataclass(frozen=True)
+class DataError:
+    """λmax of one network on the data it was analysed on and on held-out data, shape (3,).
+
+    In this order: λmax of the Hessian on the analysed data; the Rayleigh quotient of its
+    eigenvector on the held-out data; λmax on the held-out data. ``lower`` and ``upper`` are bounds
+    of the first and the third, and a standard error below and above the second; NaN where nothing
+    was measured.
+    """
+
+    estimate: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
 
 
 def plot_convergence(
@@ -108,11 +123,11 @@ def plot_scan(
 ) -> Axes:
     """λmax against the number of examples it was measured on, with its interval as error bar.
 
-    λmax of few examples is too large, since its eigenvector is fitted to them. Open markers are
-    the Rayleigh quotients of the same eigenvectors on held-out examples, too small on average,
-    with their standard errors. Runs stand a little beside each other. The ordinate is logarithmic
-    where values on the most examples lie five-fold apart or more; the text below counts the
-    held-out values that have no place there.
+    λmax of few examples is on average too large for all of them, since its eigenvector is fitted to
+    the few. Open markers are the Rayleigh quotients of the same eigenvectors on the other examples
+    of the same data, too small on average, with their standard errors. Runs stand a little beside
+    each other. The ordinate is logarithmic where values on the most examples lie five-fold apart or
+    more; the text below counts the open markers that have no place there.
     """
     ax = style.dressed(ax)
     looks = style.looks(runs)
@@ -131,19 +146,71 @@ def plot_scan(
             reach = np.nan_to_num([run.estimate - run.lower, run.upper - run.estimate])
             ax.errorbar(x, run.estimate, np.clip(reach, 0, 10 * (high - low)), **shared,
                         linewidth=1.1, markerfacecolor=look.fill, label=label)  # fmt: skip
-            there = run.held_out > 0 if log else np.isfinite(run.held_out)
+            there = run.other_examples > 0 if log else np.isfinite(run.other_examples)
             if there.any():
-                ax.errorbar(x[there], run.held_out[there],
-                            np.nan_to_num(run.held_out_error[there]), **shared, linewidth=0.6,
+                error = np.nan_to_num(run.other_examples_error[there])
+                ax.errorbar(x[there], run.other_examples[there],
+                            np.minimum(error, 10 * (high - low)), **shared, linewidth=0.6,
                             markerfacecolor="white")  # fmt: skip
         if log:
             _logarithmic(ax, "y", low, high)
         ax.set_ylim(low, high)
         counts = np.concatenate([run.examples for run in known.values()])
         _logarithmic(ax, "x", counts.min(), counts.max())
-        style.note_below(ax, _held_out_remark(known, log=log), 26)
+        style.note_below(ax, _others_remark(known, log=log), 26)
     ax.set_xlabel("examples", fontsize=style.SMALL)
     ax.set_ylabel("λmax", fontsize=style.SMALL)
+    style.titled(ax, title)
+    return ax
+
+
+def plot_data_error(
+    runs: Mapping[str, DataError],
+    *,
+    ax: Axes | None = None,
+    title: str | None = None,
+    splits: tuple[str, str] = ("training", "test"),
+) -> Axes:
+    """λmax over the analysed data, the same vector's quotient over held-out data, λmax over these.
+
+    Error bars are bounds on λmax, and a standard error of the quotient, which is an open marker. A
+    dotted line leads from the upper bound over the analysed data to the right: a network whose
+    quotient lies above it is sharper on the held-out data. Runs stand beside each other. The
+    ordinate is logarithmic where values lie five-fold apart or more. ``splits`` names the analysed
+    data and the held-out ones.
+    """
+    ax = style.dressed(ax, grid="y")
+    looks = style.looks(runs)
+    known = {label: run for label, run in runs.items() if np.isfinite(run.estimate).any()}
+    if not known:
+        style.unavailable(ax, "not measured")
+    else:
+        values = np.array([run.estimate for run in known.values()])
+        log = _far_apart(values[np.isfinite(values)])
+        # As for a scan: what lies further away than its value's own size leads out of the picture.
+        ends = np.array([(run.lower, run.upper) for run in known.values()])
+        size = np.abs(values)[:, None]
+        near = np.clip(ends, values[:, None] - size, values[:, None] + size)
+        low, high = _around(np.concatenate([values.ravel(), near.ravel()]), log=log)
+        for place, (label, run) in enumerate(known.items()):
+            look = looks[label]
+            x = np.arange(3) + 0.15 * (place - (len(known) - 1) / 2)
+            reach = np.nan_to_num([run.estimate - run.lower, run.upper - run.estimate])
+            reach = np.clip(reach, 0, 10 * (high - low))
+            for at, fill in ((0, look.fill), (1, "white"), (2, look.fill)):
+                ax.errorbar(x[at], run.estimate[at], reach[:, [at]], color=look.hue,
+                            marker=look.marker, markersize=4, markeredgewidth=0.8,
+                            markerfacecolor=fill, elinewidth=0.9, capsize=2, linestyle="",
+                            label=None if at else label)  # fmt: skip
+            ax.plot([x[0], 2.5], [run.upper[0]] * 2, color=look.hue, linestyle=":", linewidth=0.8)
+        if log:
+            _logarithmic(ax, "y", low, high)
+        ax.set_ylim(low, high)
+    analysed, held_out = splits
+    names = (f"λmax,\n{analysed} data", f"same vector,\n{held_out} data", f"λmax,\n{held_out} data")
+    ax.set_xticks(range(3), names, fontsize=style.SMALL)
+    ax.set_xlim(-0.5, 2.5)
+    ax.set_ylabel("curvature of the mean loss", fontsize=style.SMALL)
     style.titled(ax, title)
     return ax
 
@@ -191,22 +258,27 @@ def _scan_ends(runs: Mapping[str, Scan], *, log: bool) -> tuple[float, float]:
     for run in runs.values():
         size = np.abs(run.estimate)
         values += [run.estimate, np.maximum(run.lower, run.estimate - size),
-                   np.minimum(run.upper, run.estimate + size), run.held_out,
-                   run.held_out + run.held_out_error]  # fmt: skip
+                   np.minimum(run.upper, run.estimate + size), run.other_examples,
+                   run.other_examples + run.other_examples_error]  # fmt: skip
         if not log:
-            values.append(run.held_out - run.held_out_error)
-    values = np.concatenate(values)
+            values.append(run.other_examples - run.other_examples_error)
+    return _around(np.concatenate(values), log=log)
+
+
+def _around(values: np.ndarray, *, log: bool) -> tuple[float, float]:
+    """The ends of an ordinate with room for all values that are finite, from zero if linear."""
+    values = values[np.isfinite(values)]
     if log:
         values = values[values > 0]
         return values.min() / 1.5, values.max() * 1.5
-    return min(0.0, 1.1 * np.nanmin(values)), max(0.0, 1.1 * np.nanmax(values)) or 1.0
+    return min(0.0, 1.1 * values.min()), max(0.0, 1.1 * values.max()) or 1.0
 
 
-def _held_out_remark(runs: Mapping[str, Scan], *, log: bool) -> str:
+def _others_remark(runs: Mapping[str, Scan], *, log: bool) -> str:
     """What the open markers are, and which are missing."""
-    values = np.concatenate([run.held_out for run in runs.values()])
+    values = np.concatenate([run.other_examples for run in runs.values()])
     if not np.isfinite(values).any():
         return ""
-    text = "open markers: Rayleigh quotient on\nheld-out examples with its standard error"
+    text = "open markers: same vector on the other examples\nof the same data, with standard error"
     hidden = np.sum(values <= 0) if log else 0
     return f"{text}\n({hidden} not positive, hence not shown)" if hidden else text

@@ -239,6 +239,8 @@ def test_a_batch_that_fits_is_found_where_none_is_asked_for(run, call, tmp_path,
     assert status == 0
     assert list(dict.fromkeys(tried)) == [50, 25, 12]
     assert found["data_error"]["held_out_examples"] == 50
+    assert found["data_error"]["held_out_split"] == "test"
+    assert found["data_error"]["held_out"] <= found["data_error"]["held_out_lambda_max"]["upper"]
     assert found["data_error"]["quotient"] == pytest.approx(
         found["lambda_max"]["estimate"], rel=1e-2
     )

@@ -1,5 +1,6 @@
 """`hessian` with a user's own objective, small enough to compare with a dense matrix."""
 
+import io
 import os
 import random
 import signal
@@ -8,12 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from own_objective import make
+from rich.console import Console
 from spectra import dense
 
-from landscape import results
+from landscape import curvature, results
+from landscape.cli import hessian, hessian_outcome, hessian_pictures
 from landscape.curvature import fisher
 
 OWN = f"{Path(__file__).with_name('own_objective.py')}:make"
@@ -32,6 +36,13 @@ def measure(call, tmp_path):
         return found
 
     return run
+
+
+def shown(path) -> list[str]:
+    """The lines that a result file is shown as."""
+    console = Console(file=io.StringIO(), width=160)
+    hessian.summary(path).show(console)
+    return console.file.getvalue().splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +88,8 @@ def test_everything_at_once(measure, matrix, tmp_path):
     assert len(found["data_error"]["shards"]) == 10
     assert [entry["examples"] for entry in found["scan"]] == [50, 600]
     assert found["scan"][0]["lambda_max"]["estimate"] > found["scan"][1]["lambda_max"]["estimate"]
-    assert found["scan"][0]["held_out"] < found["scan"][0]["lambda_max"]["estimate"]
+    assert found["scan"][0]["other_examples"] < found["scan"][0]["lambda_max"]["estimate"]
+    assert "held_out_lambda_max" not in found["data_error"]  # there is only one split
     drawn = {path.name for path in (tmp_path / "pictures").iterdir()}
     assert drawn == {"blocks.png", "convergence.png", "spectrum.png", "scan.png"}
     assert not (tmp_path / "h.h5.partial").exists()
@@ -115,6 +127,89 @@ def test_running_out_of_products_is_told(measure):
     found = measure("--blocks", "none", "--limit", 3, "--scan", 100, expected=1)
     assert not found["lambda_max"]["converged"]
     assert not found["scan"][0]["lambda_max"]["converged"]
+
+
+def test_what_was_not_certified_has_bounds_and_is_not_called_converged(measure, tmp_path):
+    path = tmp_path / "h.h5"
+    found = measure(
+        "--blocks", "tensors", "--ends", "max", "--density", "--starts", 2, "--steps", 8
+    )
+    smallest = found["lambda_min"]
+    assert not smallest["converged"]
+    assert smallest["upper"] - smallest["lower"] > 0.01 * abs(smallest["estimate"])
+    head, *rows = [line for line in shown(path) if line.startswith(("┃ block", "│"))][:4]
+    columns = [cell.strip() for cell in head.strip("┃").split("┃")]
+    place = columns.index("λmin between")
+    assert "λmin" not in columns
+    for row, entry in zip(rows, [found, *found["blocks"].values()], strict=True):
+        cells = [cell.strip() for cell in row.strip("│").split("│")]
+        bounds = [f"{entry['lambda_min'][end]:.4g}" for end in ("lower", "upper")]
+        assert cells[place : place + 2] == bounds
+        assert cells[columns.index("converged")] == "λmax"
+    words = [text.get_text() for text in hessian_pictures._spectrum(results.read(path)).texts]
+    assert words[0].endswith("ticks: certified λmax")
+
+
+@pytest.mark.parametrize(
+    ("converged", "both", "told"),
+    [
+        ((True, True), True, "λmax λmin"),
+        ((True, False), False, "λmax"),
+        ((True, False), True, "λmax, NOT λmin"),
+        ((False, True), True, "λmin, NOT λmax"),
+        ((False, False), True, "NOT λmax λmin"),
+        ((False, False), False, "NOT λmax"),
+    ],
+)
+def test_the_word_converged_names_the_ends_it_is_about(converged, both, told):
+    ends = zip(("lambda_max", "lambda_min"), converged, strict=True)
+    entry = {end: {"converged": value} for end, value in ends}
+    assert hessian_outcome._converged(entry, both) == told
+
+
+def test_the_other_split_is_searched_and_all_bounds_share_the_confidence(
+    measure, monkeypatch, tmp_path
+):
+    spent, settings = [], sys.modules["landscape.curvature.extremes"]._Settings
+    search, pairs = settings.search, curvature.eigenpairs
+
+    def searched(self, *arguments):
+        spent.append((1 - self.confidence) / self.statements)
+        return search(self, *arguments)
+
+    def paired(*arguments, confidence, **options):
+        spent.append(1 - confidence)
+        return pairs(*arguments, confidence=confidence, **options)
+
+    other = make().subset(range(100))
+    monkeypatch.setattr(other, "describe", lambda: {"data": {"split": "test"}})
+    monkeypatch.setattr(hessian, "_other_split", lambda *_: other)
+    monkeypatch.setattr(settings, "search", searched)
+    monkeypatch.setattr(curvature, "eigenpairs", paired)
+    more = ["--blocks", "tensors", "--scan", 50, 600, "--top", 1, "--data-error"]
+    found = measure(*more, "--ends", "max", "--confidence", "0.99")
+    assert len(spent) == 3 + 2 + 1 + 1  # targets, scan, top, the other split
+    assert sum(spent) == pytest.approx(0.01)
+    error = found["data_error"]
+    assert (error["held_out_split"], error["held_out_examples"]) == ("test", 100)
+    top = error["held_out_lambda_max"]
+    assert error["held_out"] <= top["upper"]
+    assert top["lower"] <= np.linalg.eigvalsh(dense(other))[-1] <= top["upper"]
+    assert top["converged"]
+
+    # A finding is said, and only then.
+    path, told = tmp_path / "h.h5", "Sharper on the test split"
+    upper = found["lambda_max"]["upper"]
+    for quotient, exceeds in ((0.5 * upper, False), (2 * upper, True)):
+        with h5py.File(path, "r+") as file:
+            file["data_error/held_out"][...] = quotient
+        assert hessian.summary(path).data["data_error"]["held_out_exceeds_upper_bound"] == exceeds
+        assert any(line.startswith(told) for line in shown(path)) == exceeds
+    hessian_pictures.draw(path, tmp_path / "pictures")
+    assert (tmp_path / "pictures" / "data_error.png").stat().st_size > 10_000
+    with h5py.File(path, "r+") as file:
+        file["data_error/held_out_lambda_max_converged"][...] = 0
+    assert not hessian.summary(path).converged
 
 
 def test_central_differences_agree(measure, matrix):

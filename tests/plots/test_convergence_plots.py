@@ -3,7 +3,14 @@ import io
 import numpy as np
 import pytest
 
-from landscape.plots import Convergence, Scan, plot_convergence, plot_scan
+from landscape.plots import (
+    Convergence,
+    DataError,
+    Scan,
+    plot_convergence,
+    plot_data_error,
+    plot_scan,
+)
 
 NAN, INF = float("nan"), float("inf")
 
@@ -14,11 +21,11 @@ def convergence(final, *, upper=(INF, 1e6, 40.0, 1.5, 1.01), start=(0.001, 0.4, 
     return Convergence(np.arange(1, len(estimate) + 1), estimate, estimate - 1e-4 * final, upper)
 
 
-def scan(final, *, held_out=(0.3, 0.4, 0.8, NAN), error=(0.3, 0.1, 0.1, NAN)):
+def scan(final, *, others=(0.3, 0.4, 0.8, NAN), error=(0.3, 0.1, 0.1, NAN)):
     """λmax that is four times too large on the fewest examples."""
     estimate = final * np.array([4.0, 2.0, 1.1, 1.0])
     return Scan(np.array([64, 256, 1000, 3000]), estimate, 0.9 * estimate, 1.2 * estimate,
-                final * np.asarray(held_out), final * np.asarray(error))  # fmt: skip
+                final * np.asarray(others), final * np.asarray(error))  # fmt: skip
 
 
 def words(ax) -> list[str]:
@@ -122,24 +129,24 @@ def test_no_convergence_measured_is_said():
 def test_the_interval_is_an_error_bar_over_the_number_of_examples():
     run = scan(10.0)
     ax = plot_scan({"a": run}, title="MLP")
-    measured, held_out = ax.containers
+    measured, others = ax.containers
     np.testing.assert_allclose(measured[0].get_xydata(), np.c_[run.examples, run.estimate])
     np.testing.assert_allclose(bars(measured), np.c_[run.lower, run.upper])
     assert (ax.get_xscale(), ax.get_yscale(), ax.get_title()) == ("log", "linear", "MLP")
     assert measured.get_label() == "a"
-    assert held_out.get_label() != "a"  # once in the legend
+    assert others.get_label() != "a"  # once in the legend
 
 
-def test_held_out_quotients_are_open_markers_where_they_were_measured():
-    measured, held_out = plot_scan({"a": scan(10.0)}).containers
-    np.testing.assert_allclose(held_out[0].get_xydata(), [[64, 3], [256, 4], [1000, 8]])
-    np.testing.assert_allclose(bars(held_out), [[0, 6], [3, 5], [7, 9]], atol=1e-12)
-    assert held_out[0].get_markerfacecolor() == "white" != measured[0].get_markerfacecolor()
-    assert held_out[0].get_color() == measured[0].get_color()
+def test_quotients_on_other_examples_are_open_markers_where_they_were_measured():
+    measured, others = plot_scan({"a": scan(10.0)}).containers
+    np.testing.assert_allclose(others[0].get_xydata(), [[64, 3], [256, 4], [1000, 8]])
+    np.testing.assert_allclose(bars(others), [[0, 6], [3, 5], [7, 9]], atol=1e-12)
+    assert others[0].get_markerfacecolor() == "white" != measured[0].get_markerfacecolor()
+    assert others[0].get_color() == measured[0].get_color()
 
 
-def test_a_scan_without_held_out_examples_says_nothing_of_them():
-    ax = plot_scan({"a": scan(10.0, held_out=[NAN] * 4)})
+def test_a_scan_without_other_examples_says_nothing_of_them():
+    ax = plot_scan({"a": scan(10.0, others=[NAN] * 4)})
     assert len(ax.containers) == 1
     assert not words(ax)
 
@@ -153,14 +160,14 @@ def test_an_infinite_bound_leads_out_of_the_picture_without_stretching_it():
     ax.figure.savefig(io.BytesIO(), format="png")
 
 
-def test_negative_held_out_quotients_are_in_a_linear_picture():
-    ax = plot_scan({"a": scan(10.0, held_out=(-0.5, 0.4, 0.8, NAN))})
+def test_negative_quotients_are_in_a_linear_picture():
+    ax = plot_scan({"a": scan(10.0, others=(-0.5, 0.4, 0.8, NAN))})
     assert ax.get_ylim()[0] == pytest.approx(1.1 * -8)
     assert ax.containers[1][0].get_ydata()[0] == pytest.approx(-5)
 
 
 def test_scans_far_apart_are_logarithmic_and_count_what_has_no_place_there():
-    sam = scan(20.0, held_out=(-0.5, 0.4, 0.8, NAN))
+    sam = scan(20.0, others=(-0.5, 0.4, 0.8, NAN))
     ax = plot_scan({"ViT": scan(700.0), "ViT-SAM": sam})
     assert ax.get_yscale() == "log"
     low, high = ax.get_ylim()
@@ -196,3 +203,58 @@ def test_no_scan_measured_is_said():
     run = scan(NAN)
     assert words(plot_scan({"a": run})) == ["not measured"]
     assert words(plot_scan({})) == ["not measured"]
+
+
+def test_one_other_example_has_no_standard_error_and_stretches_nothing():
+    ax = plot_scan({"a": scan(10.0, error=(0.3, 0.1, INF, NAN))})
+    assert ax.get_ylim()[1] == pytest.approx(1.1 * 48)
+    ax.figure.savefig(io.BytesIO(), format="png")
+
+
+def test_scans_say_that_their_other_examples_are_of_the_same_data():
+    (told,) = words(plot_scan({"a": scan(10.0)}))
+    assert told.startswith("open markers: same vector on the other examples\nof the same data")
+    assert "held" not in told
+
+
+FOUND = DataError(
+    np.array([166.4, 218.8, 225.9]), np.array([166.4, 192.8, 225.9]), np.array([166.6, 244.8, 228])
+)
+
+
+def test_a_quotient_above_the_upper_bound_stands_above_a_line_from_it():
+    ax = plot_data_error({"a": FOUND}, title="ViT")
+    points = [container[0].get_xydata()[0] for container in ax.containers]
+    np.testing.assert_allclose(points, np.c_[[0, 1, 2], FOUND.estimate])
+    ends = [bars(container)[0] for container in ax.containers]
+    np.testing.assert_allclose(ends, np.c_[FOUND.lower, FOUND.upper])
+    fills = [container[0].get_markerfacecolor() for container in ax.containers]
+    assert fills[1] == "white" != fills[0] == fills[2]
+    (line,) = [line for line in ax.lines if line.get_linestyle() == ":"]
+    assert set(line.get_ydata()) == {166.6}
+    names = [label.get_text().replace("\n", " ") for label in ax.get_xticklabels()]
+    assert names == ["λmax, training data", "same vector, test data", "λmax, test data"]
+    assert ax.get_legend_handles_labels()[1] == ["a"]
+    assert ax.get_ylim() == pytest.approx((0, 1.1 * 244.8))
+
+
+def test_data_errors_far_apart_are_logarithmic_and_unknown_ends_stretch_nothing():
+    wide = DataError(np.array([0.476, 1.48, 6.29]), np.array([0.4, -INF, 6]), np.array([INF] * 3))
+    ax = plot_data_error({"ViT": FOUND, "ViT-SAM": wide}, splits=("test", "training"))
+    assert ax.get_yscale() == "log"
+    assert ax.get_ylim() == pytest.approx((0.4 / 1.5, 1.5 * 244.8))
+    assert ax.get_xticklabels()[0].get_text() == "λmax,\ntest data"
+    ax.figure.savefig(io.BytesIO(), format="png")
+
+
+def test_a_negative_quotient_is_in_a_linear_picture():
+    run = DataError(np.array([0.5, -1.0, 6.0]), np.array([0.5, -3.0, 6.0]), np.array([0.5, 1, 6]))
+    ax = plot_data_error({"a": run})
+    assert ax.get_yscale() == "linear"
+    assert ax.get_ylim() == pytest.approx((-2.2, 6.6))
+
+
+def test_no_data_error_measured_is_said():
+    missing = np.full(3, NAN)
+    assert words(plot_data_error({"a": DataError(missing, missing, missing)})) == ["not measured"]
+    assert words(plot_data_error({})) == ["not measured"]
