@@ -16,7 +16,8 @@ def fisher(objective: Objective, *, samples: int = 1, seed: int = 0) -> Objectiv
     Targets are drawn once per example and sample and stay fixed, so the matrix is the same in every
     product; it is the mean outer product of the gradients at these targets, symmetric and positive
     semi-definite, plus the L2 term. For softmax cross-entropy its expectation is the Gauss-Newton
-    matrix.
+    matrix. An example stays one example: what is told of each, and every error over examples, is of
+    the mean of its draws.
 
     Parameters
     ----------
@@ -47,7 +48,8 @@ def fisher(objective: Objective, *, samples: int = 1, seed: int = 0) -> Objectiv
     if samples < 1:
         raise RequestError(f"samples: {samples} is below 1")
     draws = _Draws(objective, samples, seed)
-    return objective.with_batches(draws).with_curvature("empirical_fisher")
+    drawn = objective.with_batches(draws, draws=samples * objective._draws)
+    return drawn.with_curvature("empirical_fisher")
 
 
 class _Draws:

@@ -150,7 +150,7 @@ class Objective:
         self._loss = ById(loss)
         self._metrics = ById(metrics)
         self._record = dict(record or {})
-        self._data = MicroBatches(batches, mesh)
+        self._data, self._draws = MicroBatches(batches, mesh), 1
         self._shared = {"checked": False}  # with the blocks made from this objective
         if mesh is None:
             params, state = jax.tree.map(jnp.asarray, (params, state))
@@ -166,9 +166,9 @@ class Objective:
 
     @property
     def examples(self) -> int:
-        """Number of examples the mean is over."""
+        """Number of examples the mean is over; several draws of one count as one."""
         self._check()
-        return self._data.examples
+        return self._data.examples // self._draws
 
     @property
     def size(self) -> int:
@@ -180,7 +180,8 @@ class Objective:
         self._check()
         whole = self._whole(self.params)
         return {
-            "examples": self._data.examples,
+            "examples": self.examples,
+            **({} if self._draws == 1 else {"draws": self._draws}),
             "data_hash": self._data.hash,
             "parameters_hash": parameters.content_hash(whole),
             **({} if self.state is None else {"state_hash": parameters.content_hash(self.state)}),
@@ -304,9 +305,19 @@ class Objective:
         )
         return other
 
-    def with_batches(self, batches: Iterable) -> "Objective":
-        """The same loss and parameters over other data."""
+    def with_batches(self, batches: Iterable, *, draws: int = 1) -> "Objective":
+        """The same loss and parameters over other data.
+
+        Parameters
+        ----------
+        batches
+            As for the class.
+        draws
+            How many passes over the same examples ``batches`` consists of, each with targets drawn
+            anew. The draws of an example are averaged: they are not independent examples.
+        """
         other = self._changed()
+        other._draws = draws
         other._data = MicroBatches(batches, self.mesh)
         other._shared = {"checked": False}
         return other
@@ -350,7 +361,8 @@ class Objective:
         integers = chosen.dtype.kind in "iu" and chosen.size > 0
         if not integers or chosen.min() < 0 or chosen.max() >= self.examples:
             raise RequestError(f"examples: need positions from 0 to {self.examples - 1}")
-        return self.with_batches(self._data.gather(chosen))
+        rows = self.examples * np.arange(self._draws)[:, None] + chosen
+        return self.with_batches(self._data.gather(rows.ravel()), draws=self._draws)
 
     def block(self, names: Sequence[str]) -> "Objective":
         """The objective as a function of the named leaves only, the others held fixed.
@@ -502,7 +514,8 @@ class Objective:
             values = step.program(*inputs, micro)(*inputs, micro.batch, micro.mask)
             forms.append(gathered(values)[: micro.examples])
         length = float(parameters.dot(vector, vector))
-        return np.concatenate(forms).astype(np.float64) + self.l2 * length
+        forms = np.concatenate(forms).astype(np.float64).reshape(self._draws, -1).mean(axis=0)
+        return forms + self.l2 * length
 
     def rayleigh_quotient(self, vector: Tree) -> float:
         """``v'Av / v'v`` in float64, by a program that has nothing in common with the product's.

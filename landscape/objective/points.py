@@ -134,7 +134,8 @@ class Points:
         own = objective.state if self._mesh is None else self._state
         fixed = Fixed({}, own if state is None else state)
         step = objective._step(kind, points_on=self._mesh)
-        weight = np.asarray(1 / self._examples, "f8" if jax.config.jax_enable_x64 else "f4")
+        share = 1 / objective._data.examples
+        weight = np.asarray(share, "f8" if jax.config.jax_enable_x64 else "f4")
         on = self._mesh or objective.mesh
         weight = jnp.asarray(weight) if on is None else place(weight, replicated(on))
         inputs, sums = (params, fixed, None, weight), None

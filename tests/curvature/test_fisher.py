@@ -5,7 +5,7 @@ import pytest
 from spectra import dense
 
 from landscape import devices
-from landscape.curvature import fisher
+from landscape.curvature import directional_sharpness, fisher
 from landscape.errors import RequestError
 from landscape.objective import Composite, Objective
 
@@ -41,7 +41,54 @@ def test_more_samples_come_closer():
     exact = dense(objective.with_curvature("gauss_newton"))
     few, many = (np.linalg.norm(dense(fisher(objective, samples=s)) - exact) for s in (1, 40))
     assert many < few / 3
-    assert fisher(objective, samples=3).examples == 66
+
+
+def test_the_draws_of_an_example_count_as_one_example():
+    """Errors were those of so many independent examples: 0.029 where 0.100 was right."""
+    objective = softmax_regression()
+    drawn = fisher(objective, samples=3)
+    assert drawn.examples == objective.examples == 22
+    assert drawn.describe()["examples"] == 22
+    rng = np.random.default_rng(1)
+    vector = jnp.asarray(rng.normal(size=(3, 4)).astype(np.float32))
+    forms = drawn.quadratic_forms(vector)
+    single = np.stack([_forms_of_draw(drawn, s, vector) for s in range(3)])
+    np.testing.assert_allclose(forms, single.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(
+        forms.mean(), jnp.vdot(vector, drawn.product(vector)), rtol=1e-5, atol=1e-6
+    )
+
+
+def _forms_of_draw(drawn, number, vector):
+    """``(g'v)^2`` of every example at the targets of one draw."""
+    batches = list(drawn.batches)
+    third = len(batches) // 3
+    part = drawn.with_batches(batches[number * third : (number + 1) * third])
+    return part.quadratic_forms(vector)
+
+
+def test_the_error_over_examples_does_not_shrink_with_the_draws():
+    objective = softmax_regression()
+    vector = jnp.ones((3, 4), jnp.float32).at[:, 0].set(-2.0)
+    limit = directional_sharpness(objective.with_curvature("gauss_newton"), vector)
+    found = directional_sharpness(fisher(objective, samples=200), vector)
+    assert found.probes == 22
+    assert found.standard_error == pytest.approx(limit.standard_error, rel=0.15)
+
+
+def test_a_part_of_the_examples_has_all_their_draws_and_no_others():
+    """A scan's held-out rows were other draws of the examples it had measured."""
+    drawn = fisher(softmax_regression(), samples=3)
+    vector = jnp.asarray(np.random.default_rng(2).normal(size=(3, 4)).astype(np.float32))
+    forms, chosen = drawn.quadratic_forms(vector), [4, 21, 0]
+    part = drawn.subset(chosen)
+    assert part.examples == 3
+    np.testing.assert_allclose(part.quadratic_forms(vector), forms[chosen], rtol=1e-6)
+    rest = drawn.subset(np.delete(np.arange(22), chosen))
+    whole = dense(drawn)
+    np.testing.assert_allclose((3 * dense(part) + 19 * dense(rest)) / 22, whole, atol=1e-6)
+    assert part.subset([1]).quadratic_forms(vector) == pytest.approx(forms[21], rel=1e-6)
+    assert drawn.with_batches(list(softmax_regression().batches)).examples == 22
 
 
 def test_draws_depend_on_the_seed_and_not_on_batches_or_devices():
