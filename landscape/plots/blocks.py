@@ -1,4 +1,4 @@
-"""λmax of the sub-diagonal blocks of the Hessian as bars with their two-sided bounds."""
+"""λmax of the sub-diagonal blocks of the Hessian: points between their two-sided bounds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from landscape.plots import style
 
@@ -31,38 +32,31 @@ def plot_blocks(
     ax: Axes | None = None,
     title: str | None = None,
     looks: Mapping[str, style.Look] | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> Axes:
-    """λmax per component, a bar per run, on a logarithmic axis.
+    """λmax per component, a point per run, on a logarithmic axis.
 
-    The lines at the ends of the bars span the lower to the upper bound. SAM bars are tinted; an
-    asterisk marks what did not converge. Components are those of all runs, in the order in which
-    they first appear, from the top down. Values that are not positive have no place on the axis
-    and are written out beside it. ``looks`` fixes the hues where several axes share labels.
+    The line through a point spans the lower to the upper bound; a triangle at the edge stands for
+    a bound that is not positive, or infinite. SAM points are open; an asterisk marks what did not
+    converge. Components are those of all runs, in the order in which they first appear, from the
+    top down. Values that are not positive have no place on the axis and are written out with their
+    bounds, and what was not measured is said. ``looks`` and ``limits`` fix hues and ends of the
+    axis where several axes share them.
     """
     components = list(dict.fromkeys(name for run in runs.values() for name in run.components))
     if ax is None:
         rows = len(components) * len(runs)
         ax = style.figure(style.COLUMN, 0.7 + 0.14 * rows).add_subplot()
-    ax = style.dressed(ax, grid="x")
+    ax = style.dressed(ax)
     looks = looks or style.looks(runs)
-    thick = 0.8 / max(1, len(runs))
-    ends = _ends(runs)
-    floor = ends[0] if ends else 1.0
-    if ends:
-        ax.set_xscale("log")
+    limits = limits or _limits(runs)
+    if limits:
+        _scale(ax, limits)
     for place, (label, run) in enumerate(runs.items()):
-        for i, name in enumerate(run.components):
-            at = components.index(name) - 0.4 + (place + 0.5) * thick
-            value, mark = run.estimate[i], "" if run.converged[i] else "*"
-            if value > 0:
-                _bar(ax, at, 0.9 * thick, floor, run, i, looks[label], label)
-            elif not np.isnan(value):
-                ax.text(0.01, at, f"{value:.2g}{mark}", transform=ax.get_yaxis_transform(),
-                        fontsize=style.SMALL - 1, va="center", color=looks[label].hue)  # fmt: skip
-    if ends:
-        ax.set_xlim(ends)
-        ax.xaxis.set_major_formatter(style.plain)
-    elif not ax.texts:
+        at = np.array([components.index(name) for name in run.components])
+        at = at - 0.4 + (place + 0.5) * 0.8 / len(runs)
+        _draw(ax, at, run, looks[label], label, limits)
+    if not limits and all(np.isnan(run.estimate).all() for run in runs.values()):
         style.unavailable(ax, "not measured")
     ax.set_yticks(range(len(components)), components, fontsize=style.SMALL)
     ax.set_ylim(max(len(components) - 0.4, 0.6), -0.6)
@@ -72,36 +66,62 @@ def plot_blocks(
     return ax
 
 
-def _bar(ax: Axes, at, thick, floor, run: Sharpness, i: int, look: style.Look, label) -> None:
-    """One bar with its bounds and, if need be, its asterisk."""
+def _draw(ax: Axes, at, run: Sharpness, look: style.Look, label, limits) -> None:
+    """The points of one run with their bounds, and in words what has no place on the axis."""
+    placed = (run.estimate > 0) & np.isfinite(run.estimate)
+    face = "white" if look.sam else look.hue
+    for i in np.flatnonzero(placed):
+        value, lower, upper = run.estimate[i], run.lower[i], run.upper[i]
+        ends = [value if np.isnan(end) else end for end in (lower, upper)]
+        if ends[0] <= 0:
+            ends[0] = limits[0]
+            ax.plot(limits[0], at[i], "<", color=look.hue, markersize=3, clip_on=False)
+        if ends[1] == np.inf:
+            ends[1] = limits[1]
+            ax.plot(limits[1], at[i], ">", color=look.hue, markersize=3, clip_on=False)
+        ax.plot(ends, [at[i]] * 2, "-", color=look.hue, marker="|", markersize=4, linewidth=0.9)
+        if not run.converged[i]:
+            right = max(value, upper) if np.isfinite(upper) else value
+            shift = (4, 4 if ends[1] > right else -1.5)  # above a line that goes on
+            ax.annotate("*", (right, at[i]), shift, textcoords="offset points", va="center",
+                        fontsize=style.NORMAL)  # fmt: skip
+    ax.plot(run.estimate[placed], at[placed], look.marker, color=look.hue, markersize=3.2,
+            markerfacecolor=face, markeredgewidth=0.8, label=label)  # fmt: skip
+    if limits is None:
+        placed = placed | np.isnan(run.estimate)  # said once for all
+    for i in np.flatnonzero(~placed):
+        ax.text(0.01, at[i], _in_words(run, i), transform=ax.get_yaxis_transform(),
+                fontsize=style.SMALL - 1, va="center", color=look.hue)  # fmt: skip
+
+
+def _in_words(run: Sharpness, i: int) -> str:
     value, lower, upper = run.estimate[i], run.lower[i], run.upper[i]
-    lower = max(lower, floor) if np.isfinite(lower) else value
-    upper = upper if np.isfinite(upper) else value
-    ax.barh(at, value, thick, left=1e-6 * floor, color=look.fill, edgecolor=look.hue,
-            linewidth=0.6, label=label)  # fmt: skip
-    reach = np.maximum([[value - lower], [upper - value]], 0)
-    ax.errorbar(value, at, xerr=reach, color=style.INK, elinewidth=0.8, capsize=1.6, capthick=0.8)
-    if not run.converged[i]:
-        ax.annotate("*", (max(value, upper), at), (3, -1), textcoords="offset points",
-                    va="center", fontsize=style.NORMAL)  # fmt: skip
+    if np.isnan(value):
+        return "not measured"
+    bounds = "" if np.isnan([lower, upper]).any() else f" [{lower:.2g}, {upper:.2g}]"
+    return f"{value:.2g}{bounds}{'' if run.converged[i] else '*'}"
 
 
-def _ends(runs: Mapping[str, Sharpness]) -> tuple[float, float] | None:
-    """The ends of the axis, None if nothing is positive.
-
-    Bars begin a power of ten below the smallest value, at most six decades below the largest; on
-    the right there is room for an asterisk.
-    """
-    values = [
-        value
-        for run in runs.values()
-        for value in (*run.estimate, *run.lower, *run.upper)
-        if 0 < value < np.inf
-    ]
-    if not values:
+def _limits(runs: Mapping[str, Sharpness]) -> tuple[float, float] | None:
+    """Ends of the axis around every estimate and bound that has a place on it; None if none has."""
+    values = np.concatenate([np.empty(0), *(
+        part for run in runs.values() for part in (run.estimate, run.lower, run.upper)
+    )])  # fmt: skip
+    values = values[(values > 0) & np.isfinite(values)]
+    if not any(np.any(run.estimate > 0) for run in runs.values()) or not len(values):
         return None
-    lowest = max(min(values), 1e-6 * max(values))
-    return float(10.0 ** np.floor(np.log10(lowest) - 0.15)), 2.5 * max(values)
+    margin = max(1.5, (values.max() / values.min()) ** 0.06)  # on the right with an asterisk
+    return float(values.min() / margin), float(values.max() * margin * 1.2)
+
+
+def _scale(ax: Axes, limits: tuple[float, float]) -> None:
+    """A logarithmic axis with labels also where it spans less than a power of ten."""
+    ax.set_xscale("log")
+    ax.set_xlim(limits)
+    few = limits[1] < 100 * limits[0]
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=6))
+    ax.xaxis.set_major_formatter(style.plain)
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def compare_blocks(runs: Mapping[str, Sharpness], *, width: float = style.PAGE) -> Figure:
@@ -111,7 +131,7 @@ def compare_blocks(runs: Mapping[str, Sharpness], *, width: float = style.PAGE) 
         families.setdefault(style.base(label), {})[label] = run
     columns = min(3, max(1, len(families)))
     rows = -(-len(families) // columns)
-    tallest = 0.0  # of the panels, in inches: room for the names and for the bars
+    tallest = 0.0  # of the panels, in inches: room for the names and for the points
     for group in families.values():
         names = len({name for run in group.values() for name in run.components})
         tallest = max(tallest, names * max(0.14, 0.105 * len(group)))
@@ -119,11 +139,9 @@ def compare_blocks(runs: Mapping[str, Sharpness], *, width: float = style.PAGE) 
     axes = fig.subplots(rows, columns, sharex=True, squeeze=False).ravel()
     for ax in axes[len(families) :]:
         ax.set_visible(False)
-    looks = style.looks(runs)
+    looks, limits = style.looks(runs), _limits(runs)
     for ax, (family, group) in zip(axes, families.items(), strict=False):
-        plot_blocks(group, ax=ax, title=family, looks=looks)
-        ax.tick_params(axis="y", labelsize=style.SMALL - 1)
-    if any(ax.get_xscale() == "log" for ax in axes[: len(families)]):
-        axes[0].set_xlim(_ends(runs))  # shared by all
+        plot_blocks(group, ax=ax, title=family, looks=looks, limits=limits)
+        ax.tick_params(labelsize=style.SMALL - 1)
     style.legend_below(fig, axes[: len(families)])
     return fig

@@ -82,8 +82,7 @@ class _Sheet:
         self.columns = columns
         self.words = {}  # the caption, then what the drawing has to say of itself
         for title, (_, _, z) in grids.items():
-            lines = [captions.get(title, ""), remark(z, heights)]
-            self.words[title] = "\n".join(filter(None, lines))
+            self.words[title] = style.lines(captions.get(title), remark(z, heights))
         lines = max(text.count("\n") + 1 if text else 0 for text in self.words.values())
         self.left = 0.5 if self.flat else 0.05
         self.axis = 0.4 if self.flat else 0.17  # for the ticks and names of the lower axis
@@ -144,9 +143,14 @@ class _Sheet:
     def _bar(self, fig) -> None:
         high = min(self.height * 0.6, 2.6)
         rectangle = self._part(self.width - 0.58, (self.height - high) / 2, 0.11, high)
-        cut = any(self.heights.cut(z) for _, _, z in self.grids.values())
+        above, below = (
+            any(beyond(z) for _, _, z in self.grids.values())
+            for beyond in (self.heights.above, self.heights.below)
+        )
+        ends = {(True, True): "both", (True, False): "max", (False, True): "min"}
         colours = cm.ScalarMappable(self.heights.norm, style.HEIGHTS)
-        bar = fig.colorbar(colours, cax=fig.add_axes(rectangle), extend="max" if cut else "neither")
+        extend = ends.get((above, below), "neither")
+        bar = fig.colorbar(colours, cax=fig.add_axes(rectangle), extend=extend)
         bar.set_label(self.label, fontsize=style.SMALL, color=style.INK)
         if self.heights.log:
             bar.ax.yaxis.set_major_formatter(style.plain)

@@ -22,8 +22,8 @@ def facets(x, y, z, heights: Range) -> tuple[np.ndarray, np.ndarray]:
     """Corners (n, 4, 3) and colours (n, 3) of the facets between the measured points.
 
     Facets interpolate bilinearly and pass through every measured point; they end at the top of the
-    range, and there are none where a corner is not finite. The colour says the height, its
-    brightness the slope.
+    range, and there are none where a corner has no place on the scale. The colour says the height,
+    its brightness the slope.
     """
     level, low, high = _levels(z, heights)
     light = _over_grid(_light(x, y, np.minimum(level, high), high - low))
@@ -59,9 +59,10 @@ def ring_segments(x, y, z, heights: Range, view: tuple[float, float]) -> np.ndar
 
 
 def _levels(z, heights: Range) -> tuple[np.ndarray, float, float]:
-    """Heights on the axis (NaN where not finite) and the ends of the range there."""
+    """Heights on the axis (NaN where they have no place) and the ends of the range there."""
     above = heights.low + 4 * (heights.high - heights.low)  # no corner pulls its cell up too far
-    level = to_axis(np.clip(np.where(np.isfinite(z), z, np.nan), heights.low, above), heights)
+    placed = np.where(heights.has_place(z), z, np.nan)
+    level = to_axis(np.clip(placed, heights.low, above), heights)
     low, high = to_axis(np.array([heights.low, heights.high]), heights)
     return level, low, high
 

@@ -15,7 +15,8 @@ class Range:
     """One range of heights and colours for every panel of a picture.
 
     Heights below ``low`` are drawn at ``low`` and heights above ``high`` are cut; ``log`` says
-    that heights and colours grow with the logarithm.
+    that heights and colours grow with the logarithm, and those that have none are left open.
+    :func:`remark` counts all of them.
     """
 
     low: float
@@ -28,13 +29,21 @@ class Range:
         kind = colors.LogNorm if self.log else colors.Normalize
         return kind(self.low, self.high, clip=True)
 
-    def clip(self, z: np.ndarray) -> np.ndarray:
-        """Heights within the range; what is not finite becomes NaN."""
-        return np.clip(np.where(np.isfinite(z), z, np.nan), self.low, self.high)
+    def has_place(self, z: np.ndarray) -> np.ndarray:
+        """Booleans: which heights are finite and, with ``log``, positive."""
+        return np.isfinite(z) & ((z > 0) | (not self.log))
 
-    def cut(self, z: np.ndarray) -> bool:
-        """Whether any finite height lies above the range."""
-        return bool(np.any(z[np.isfinite(z)] > self.high))
+    def clip(self, z: np.ndarray) -> np.ndarray:
+        """Heights within the range; what has no place on the scale becomes NaN."""
+        return np.clip(np.where(self.has_place(z), z, np.nan), self.low, self.high)
+
+    def above(self, z: np.ndarray) -> int:
+        """How many heights are cut."""
+        return int(np.sum(self.has_place(z) & (z > self.high)))
+
+    def below(self, z: np.ndarray) -> int:
+        """How many heights are drawn higher than they are."""
+        return int(np.sum(self.has_place(z) & (z < self.low)))
 
     def ticks(self, count: int = 5) -> np.ndarray:
         """About ``count`` round heights inside the range, for an axis."""
@@ -137,14 +146,26 @@ def checked(x, y, z) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def remark(z: np.ndarray, heights: Range) -> str:
-    """What the picture does not show: missing points and heights that were cut."""
-    missing = int(np.sum(~np.isfinite(z)))
-    parts = []
-    if missing:
-        parts.append(f"{missing} of {z.size} points not finite")
-    if heights.cut(z):
-        parts.append(f"cut at {heights.high:.3g}")
-    return ", ".join(parts)
+    """What the picture does not show as it is, a line each: missing, raised and cut points."""
+    counts = {
+        "without a finite value": int(np.sum(~np.isfinite(z))),
+        "not positive": int(np.sum(np.isfinite(z) & ~heights.has_place(z))),
+        f"raised to {heights.low:.3g}": heights.below(z),
+        f"cut at {heights.high:.3g}": heights.above(z),
+    }
+    found = {told: count for told, count in counts.items() if count}
+    return "\n".join(told_of(told, count, z.size) for told, count in found.items())
+
+
+def told_of(what: str, count: int, of: int) -> str:
+    """How many points are not shown as they are.
+
+    Examples
+    --------
+    >>> told_of("not positive", 2, 45)
+    '2 of 45 points not positive'
+    """
+    return f"{count} of {of} points {what}"
 
 
 def filled_in(x, y, z, done) -> np.ndarray:

@@ -7,6 +7,8 @@ import numpy as np
 
 from landscape.errors import RequestError
 from landscape.plots import style
+from landscape.plots.heights import told_of
+from landscape.plots.places import told_outside
 
 
 def interactive(surfaces: Mapping[str, Any], *, log: bool = False) -> Any:
@@ -14,7 +16,7 @@ def interactive(surfaces: Mapping[str, Any], *, log: bool = False) -> Any:
 
     Turn them with the mouse; pointing shows coordinates and all metrics of a point; a menu switches
     the metric of all of them, buttons the scale of the heights. Points that are not finite are
-    holes.
+    holes; they, and what else is not shown as it is, are counted above each panel.
 
     Parameters
     ----------
@@ -44,14 +46,15 @@ def interactive(surfaces: Mapping[str, Any], *, log: bool = False) -> Any:
     lines = surfaces[titles[0]].is_line
     metrics = [name for name in surfaces[titles[0]].metrics
                if all(name in surface.metrics for surface in surfaces.values())]  # fmt: skip
+    first = next(name for name in metrics if name.endswith("_loss"))
     figure = make_subplots(
         rows=1,
         cols=len(titles),
         specs=[[{"type": "xy" if lines else "scene"} for _ in titles]],
-        subplot_titles=titles,
+        # Never empty: plotly leaves those out, and the menu counts them.
+        subplot_titles=[_heading(*item, first) or " " for item in surfaces.items()],
         horizontal_spacing=0.06 if lines else 0.01,
     )
-    first = next(name for name in metrics if name.endswith("_loss"))
     for column, surface in enumerate(surfaces.values(), 1):
         for trace in _traces(surface, first, column == 1):
             figure.add_trace(trace, row=1, col=column)
@@ -84,6 +87,27 @@ def interactive_html(surfaces: Mapping[str, Any], *, log: bool = False, title: s
         "<style>html,body{margin:0;height:100%}body>div{height:100vh}</style></head>"
         f"<body>{body}</body></html>\n"
     )
+
+
+def _heading(title: str, surface: Any, metric: str) -> str:
+    """The title of a panel, and below it what the picture does not show as it is."""
+    values, done = surface.metrics[metric][surface.done], surface.done
+    positive = ~np.isfinite(values) | (values > 0)
+    names, path = [], ()
+    if not surface.is_line:
+        names = [name for name, place in surface.markers.items() if not _inside(surface, place)]
+        path = () if surface.path is None else surface.path
+    steps = sum(not _inside(surface, place) for place in path)
+    counts = {
+        "so far": done.sum() if not done.all() else 0,
+        "interpolated": surface.interpolated.sum(),
+        "without a finite value": np.sum(~np.isfinite(values)),
+        "not positive, absent from logarithmic heights": np.sum(~positive),
+    }
+    told = [told_of(what, count, done.size) for what, count in counts.items() if count]
+    told += [f"{steps} of {len(path)} steps outside"] if steps else []
+    told += [told_outside(names)] if names else []
+    return "<br>".join(filter(None, [title, *(f"<sub>{text}</sub>" for text in told)]))
 
 
 def _holes(values: np.ndarray) -> np.ndarray:
@@ -194,6 +218,8 @@ def _metric_menu(surfaces, metrics, first: str, axes, lines: bool) -> dict:
         ]
         layout: dict[str, Any] = {"coloraxis.cmin": low, "coloraxis.cmax": high,
                                   "coloraxis.colorbar.title.text": metric}  # fmt: skip
+        for panel, item in enumerate(surfaces.items()):
+            layout[f"annotations[{panel}].text"] = _heading(*item, metric) or " "
         for name, below in axes:
             prefix = f"{name}.{below}" if below else name
             layout[f"{prefix}.title.text"] = metric

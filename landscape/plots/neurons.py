@@ -55,28 +55,46 @@ def plot_neurons(
     """Percentage of active neurons per block, a line with standard errors per run.
 
     The abscissa counts the layers of a run from 1. Labels that differ only by ``-SAM`` share a
-    hue; SAM is dashed with open markers. ``looks`` fixes the hues where several axes share labels.
+    hue; SAM is dashed with open markers. Layers that were not measured are gaps and counted.
+    ``looks`` fixes the hues where several axes share labels.
     """
     ax = style.dressed(ax)
     looks = looks or style.looks(runs)
+    gaps = []
     for label, activity in runs.items():
+        missing = int(np.sum(~np.isfinite(activity.fraction)))
+        if missing:
+            gaps.append(f"{label}: {missing} of {len(activity.layers)} not measured")
         look = looks[label]
         depth = np.arange(1, len(activity.layers) + 1)
         if np.isfinite(activity.fraction).any():
             ax.errorbar(
-                depth, 100 * activity.fraction, 100 * np.nan_to_num(activity.error), label=label,
+                depth, 100 * activity.fraction, 100 * np.asarray(activity.error), label=label,
                 color=look.hue, linestyle=look.dash, marker=look.marker, linewidth=1.1,
                 markersize=3.2, markerfacecolor="white" if look.sam else look.hue,
                 markeredgewidth=0.8, elinewidth=0.7, capsize=1.5,
             )  # fmt: skip
-    if not ax.containers:
+    if ax.containers:
+        style.note_below(ax, style.lines(*gaps), 26)
+    else:
         style.unavailable(ax, "not measured")
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(_limits(runs))
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     ax.set_xlabel("block", fontsize=style.SMALL)
     ax.set_ylabel("active neurons (%)", fontsize=style.SMALL)
     style.titled(ax, title)
     return ax
+
+
+def _limits(runs: Mapping[str, Activity]) -> tuple[float, float]:
+    """Ends of the ordinate that leave out no curve and no error, in percent."""
+    ends = [0.0]
+    for activity in runs.values():
+        error = np.where(np.isfinite(activity.error), activity.error, 0)
+        ends += [*(activity.fraction - error), *(activity.fraction + error)]
+    low, high = 100 * np.nanmin(ends), 100 * np.nanmax(ends)
+    margin = 0.06 * (high - low) or 1.0
+    return (low - margin if low < 0 else 0.0), high + margin
 
 
 def compare_neurons(runs: Mapping[str, Activity], *, width: float = style.PAGE) -> Figure:
@@ -96,6 +114,6 @@ def compare_neurons(runs: Mapping[str, Activity], *, width: float = style.PAGE) 
         ax = plot_neurons(curves, ax=axes[place], title=f"{family}\n{name}", looks=looks)
         if place % columns:
             ax.set_ylabel("")
-    axes[0].set_ylim(bottom=0)
+    axes[0].set_ylim(_limits(runs))  # shared by all
     style.legend_below(fig, axes[: len(panels)])
     return fig

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from landscape.plots import style
 
 
-def draw_markers(ax: Axes, x, y, markers: Mapping[str, Sequence[float]]) -> list[str]:
-    """Dots with names; returns the names of those outside the grid."""
+def draw_markers(ax: Axes, x, y, markers: Mapping[str, Sequence[float]]) -> str:
+    """Dots with names; returns what is to be said of those outside the grid."""
     outside = []
     taken: list[tuple[float, float]] = []
     for name, (column, row) in markers.items():
@@ -30,4 +30,9 @@ def draw_markers(ax: Axes, x, y, markers: Mapping[str, Sequence[float]]) -> list
                            va="top" if near else "bottom", fontsize=style.SMALL - 1,
                            color="white")  # fmt: skip
         text.set_path_effects([effects.withStroke(linewidth=1.5, foreground=style.INK)])
-    return outside
+    return told_outside(outside)
+
+
+def told_outside(names: Sequence[str]) -> str:
+    """Which places lie outside the picture."""
+    return f"outside: {', '.join(names)}" if names else ""

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from landscape.plots import style
-from landscape.plots.heights import filled_in, shared_range
+from landscape.plots.heights import filled_in, remark, shared_range
 from landscape.plots.line import plot_line
 from landscape.plots.places import draw_markers
 from landscape.plots.surface import draw_contour
@@ -23,21 +23,22 @@ def watch_figure(surface: Any, *, log: bool = False) -> Figure:
     told = f"{done.sum()} of {done.size} points"
     if not done.all():
         told += " so far, the rest interpolated"
-    missing = int((done & ~np.isfinite(loss)).sum())
-    if missing:
-        told += f"; {missing} not finite"
     if surface.is_line:
-        there = np.flatnonzero(done)
-        if len(there) > 1:
-            plot_line(surface.x[there], {"": loss[there]}, ax=ax, log=log)
-            ax.get_legend().remove()
-        style.note_below(ax, told, 30)
+        if done.sum() > 1:
+            markers = {name: place[0] for name, place in surface.markers.items()}
+            label = surface.loss_name.removesuffix("_loss")
+            plot_line(surface.x[done], {label: loss[done]}, ax=ax, log=log, beside=told,
+                      markers=markers)  # fmt: skip
+        else:
+            style.unavailable(ax, "no picture yet")
+            style.note_below(ax, told, 30)
         return fig
     shown = filled_in(surface.x, surface.y, loss, done)
+    heights, outside = shared_range([loss], log=log), ""
     if np.isfinite(shown).sum() < 4:
         style.unavailable(ax, "no picture yet")
     else:
-        draw_contour(ax, surface.x, surface.y, shown, shared_range([loss], log=log))
-        draw_markers(ax, surface.x, surface.y, surface.markers)
-    style.note_below(ax, told, 30)
+        draw_contour(ax, surface.x, surface.y, shown, heights)
+        outside = draw_markers(ax, surface.x, surface.y, surface.markers)
+    style.note_below(ax, style.lines(told, remark(loss[done], heights), outside), 30)
     return fig

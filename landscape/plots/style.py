@@ -12,6 +12,7 @@ import matplotlib.colors as colors
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 COLUMN = 3.4  # inches, one column of a two-column paper
 PAGE = 7.0  # inches, the whole width of the text
@@ -55,7 +56,10 @@ def looks(labels: Iterable[str]) -> dict[str, Look]:
         place = families.index(base(label))
         sam = SAM in label
         found[label] = Look(
-            HUES[place % len(HUES)], "--" if sam else "-", MARKERS[place % len(MARKERS)], sam
+            HUES[place % len(HUES)],
+            "--" if sam else "-",
+            MARKERS[(place + place // len(HUES)) % len(MARKERS)],  # no two runs look the same
+            sam,
         )
     return found
 
@@ -86,12 +90,22 @@ def titled(ax: Axes, title: str | None, points: float = 6) -> None:
         ax.set_title(title, fontsize=NORMAL, color=INK, pad=points)
 
 
+def lines(*texts: str | None) -> str:
+    """Texts below each other, without the empty ones."""
+    return "\n".join(filter(None, texts))
+
+
 def note_below(ax: Axes, text: str, points: float = 4) -> None:
     """A muted line centred below the axes, if there is one."""
     if text:
         ax.annotate(text, (0.5, 0.0), (0, -points), xycoords="axes fraction",
                     textcoords="offset points", ha="center", va="top", fontsize=SMALL,
                     color=MUTED, annotation_clip=False)  # fmt: skip
+
+
+def points_down(ax: Axes, points: float) -> ScaledTranslation:
+    """A shift by so many points, whatever the size of the axes."""
+    return ScaledTranslation(0, -points / 72, ax.figure.dpi_scale_trans)
 
 
 def legend_below(fig: Figure, axes: Iterable[Axes]) -> None:

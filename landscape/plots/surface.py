@@ -33,8 +33,9 @@ def plot_surface(
     """A loss surface in three dimensions, coloured by height and lit from one side.
 
     The facets interpolate bilinearly between the measured points and pass through each of them.
-    What lies above ``vmax`` is cut away, so that the shape of the valley shows from outside; cells
-    with a corner that is not finite are left open. Both are said in the text below the axes. The
+    What lies above ``vmax`` is cut away, so that the shape of the valley shows from outside; what
+    lies below ``vmin`` is drawn there; cells with a corner that is not finite, or on a logarithmic
+    scale not positive, are left open. The text below the axes counts all of these points. The
     light depends on the slope alone and is not stretched per picture, so a flat bowl looks flat
     beside a sharp one.
 
@@ -65,7 +66,7 @@ def plot_surface(
         )
     draw_surface(ax, x, y, z, heights, axes_names=axes_names)
     style.titled(ax, title)
-    style.note_below(ax, "\n".join(filter(None, [beside, remark(z, heights)])))
+    style.note_below(ax, style.lines(beside, remark(z, heights)))
     return ax
 
 
@@ -94,13 +95,14 @@ def plot_contour(
     filled: bool = True,
     title: str | None = None,
     markers: Mapping[str, Sequence[float]] | None = None,
+    beside: str | None = None,
     axes_names: tuple[str, str] = AXES,
 ) -> Axes:
     """A loss surface as contour lines with their heights, on colours if ``filled``.
 
     Parameters are those of :func:`plot_surface`, and ``markers``, the places of other checkpoints:
-    ``{name: (x, y)}``. The checkpoint at (0, 0) is marked with a cross; points that are not finite
-    leave grey holes.
+    ``{name: (x, y)}``. The checkpoint at (0, 0) is marked with a cross; points without a place on
+    the scale leave grey holes.
     """
     x, y, z = checked(x, y, z)
     heights = shared_range([z], vmin=vmin, vmax=vmax, log=log)
@@ -108,9 +110,8 @@ def plot_contour(
         ax = style.figure(style.COLUMN, 3.0).add_subplot()
     draw_contour(ax, x, y, z, heights, filled=filled, axes_names=axes_names)
     outside = draw_markers(ax, x, y, markers or {})
-    lost = f"outside: {', '.join(outside)}" if outside else ""
     style.titled(ax, title)
-    style.note_below(ax, ", ".join(filter(None, [remark(z, heights), lost])), 26)
+    style.note_below(ax, style.lines(beside, remark(z, heights), outside), 26)
     return ax
 
 

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from landscape.plots import style
+from landscape.plots.heights import told_of
 
 NAMES = {
     "train_loss": "training loss",
@@ -32,7 +33,8 @@ def plot_curve(
     ----------
     runs
         ``{label: records}`` with the records of ``metrics.jsonl``; records without the quantity
-        are passed over. Labels that differ only by ``-SAM`` share a hue, SAM is dashed.
+        are passed over; values that are not finite, or with ``log`` not positive, are gaps and
+        counted below. Labels that differ only by ``-SAM`` share a hue, SAM is dashed.
     quantity
         A key of the records: ``"train_loss"``, ``"test_accuracy"``, ...; accuracies are fractions
         and drawn in percent.
@@ -44,13 +46,19 @@ def plot_curve(
         Text above.
     """
     ax = style.dressed(ax)
-    looks = style.looks(runs)
+    looks, told = style.looks(runs), []
     for label, records in runs.items():
         points = [(r["epoch"], r[quantity]) for r in records
                   if r.get(quantity) is not None and r.get("epoch") is not None]  # fmt: skip
         if not points:
+            told.append(f"{label}: not measured")
             continue
         epochs, values = np.asarray(points, np.float64).T
+        lost = ~np.isfinite(values) | ((values <= 0) & log)
+        if lost.any():
+            reason = "finite and positive" if log else "finite"
+            told.append(f"{label}: {told_of(f'not {reason}', int(lost.sum()), len(values))}")
+            values = np.where(lost, np.nan, values)
         look = looks[label]
         percent = 100 if quantity.endswith("accuracy") else 1
         sparse = len(points) <= 30
@@ -58,9 +66,11 @@ def plot_curve(
                 marker=look.marker if sparse else None, markersize=2.5, label=label)  # fmt: skip
     if not ax.lines:
         style.unavailable(ax, "not measured")
-    elif log:
-        ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(style.plain)
+    else:
+        style.note_below(ax, style.lines(*told), 26)
+        if log:
+            ax.set_yscale("log")
+            ax.yaxis.set_major_formatter(style.plain)
     ax.set_xlabel("epoch", fontsize=style.SMALL)
     ax.set_ylabel(NAMES.get(quantity, quantity.replace("_", " ")), fontsize=style.SMALL)
     style.titled(ax, title)

@@ -28,6 +28,7 @@ def plot_trajectory(
     vmax: float | None = None,
     filled: bool = True,
     title: str | None = None,
+    beside: str | None = None,
 ) -> Axes:
     """Contours with the projected path of a training trajectory over them.
 
@@ -44,6 +45,8 @@ def plot_trajectory(
         Fraction of the trajectory's variance along each axis, for the names of the axes.
     markers
         Other places: ``{name: (x, y)}``.
+    beside
+        Text below, such as the certified λmax.
     """
     x, y, z = checked(x, y, z)
     path = np.asarray(path, np.float64)
@@ -61,10 +64,7 @@ def plot_trajectory(
     ax.plot(*path[-1], "o", color=_PATH, markeredgecolor="white", markersize=4.5, mew=0.7)
     outside = draw_markers(ax, x, y, markers or {})
     inside = (path >= [x[0], y[0]]).all(1) & (path <= [x[-1], y[-1]]).all(1)
-    notes = [remark(z, heights)]
-    if not inside.all():
-        notes.append(f"{np.sum(~inside)} of {len(path)} steps outside")
-    notes += [f"outside: {', '.join(outside)}"] if outside else []
+    lost = "" if inside.all() else f"{np.sum(~inside)} of {len(path)} steps outside"
     style.titled(ax, title)
-    style.note_below(ax, ", ".join(filter(None, notes)), 26)
+    style.note_below(ax, style.lines(beside, remark(z, heights), lost, outside), 26)
     return ax

@@ -35,6 +35,14 @@ def test_one_colour_bar_serves_all_panels():
     assert bar.get_ylabel() == "test loss"
 
 
+@pytest.mark.parametrize(
+    ("ends", "extend"),
+    [({}, "neither"), ({"vmax": 4}, "max"), ({"vmin": 1}, "min"), ({"vmin": 1, "vmax": 4}, "both")],
+)
+def test_the_colour_bar_goes_on_where_heights_are_cut_or_raised(ends, extend):
+    assert compare({"a": (X, X, SHARP)}, **ends).axes[-1]._colorbar.extend == extend
+
+
 def test_contours_share_their_levels():
     bands = [ax.collections[0] for ax in panels(compare(PAIR, kind="contour"))]
     np.testing.assert_array_equal(bands[0].levels, bands[1].levels)
@@ -48,9 +56,9 @@ def test_titles_captions_and_remarks_stand_at_their_panels():
     )
     assert words(figure) == [
         "a",
-        "λmax 10\ncut at 3",
+        "λmax 10\n28 of 49 points cut at 3",
         "b",
-        "λmax 9\n1 of 49 points not finite, cut at 3",
+        "λmax 9\n1 of 49 points without a finite value\n27 of 49 points cut at 3",
     ]
 
 

@@ -75,8 +75,24 @@ def test_negative_heights_have_even_rings():
 
 def test_what_is_not_shown_is_said():
     z = np.array([[0.0, 1.0], [np.nan, 9.0]])
-    assert remark(z, Range(0, 2)) == "1 of 4 points not finite, cut at 2"
+    told = ["1 of 4 points without a finite value", "1 of 4 points cut at 2"]
+    assert remark(z, Range(0, 2)).splitlines() == told
     assert remark(np.ones((2, 2)), Range(0, 2)) == ""
+
+
+def test_heights_below_the_range_are_counted():
+    z = np.linspace(0, 2, 81).reshape(9, 9)
+    heights = shared_range([z], vmin=0.5, vmax=2)
+    assert remark(z, heights) == "20 of 81 points raised to 0.5"
+    assert heights.clip(z).min() == 0.5
+
+
+def test_heights_without_a_logarithm_are_holes_and_counted():
+    z = np.array([[0.0, -5.0, 1.0], [np.nan, 10.0, 100.0]])
+    heights = shared_range([z], log=True)
+    np.testing.assert_array_equal(np.isnan(heights.clip(z)), [[1, 1, 0], [1, 0, 0]])
+    told = ["1 of 6 points without a finite value", "2 of 6 points not positive"]
+    assert remark(z, heights).splitlines() == told
 
 
 def test_a_transposed_grid_is_refused():

@@ -32,7 +32,7 @@ def test_surfaces_stand_side_by_side_on_one_scale():
     assert first.coloraxis == second.coloraxis == "coloraxis"
     assert figure.layout.coloraxis.cmin == pytest.approx(BOWL.min() / 2)
     assert figure.layout.scene.zaxis.range == figure.layout.scene2.zaxis.range
-    assert [note.text for note in figure.layout.annotations] == ["plain", "SAM"]
+    assert [note.text.split("<br>")[0] for note in figure.layout.annotations] == ["plain", "SAM"]
 
 
 def test_a_menu_switches_the_metric_of_all_of_them():
@@ -57,6 +57,28 @@ def test_what_is_not_finite_is_a_hole():
     found = surfaces(interactive({"": plane(loss)}))[0].z
     assert np.isnan(found[0][0])
     assert np.isfinite(np.ravel(found)[1:]).all()
+
+
+def test_what_is_not_shown_as_it_is_is_counted_for_each_metric():
+    loss, done = BOWL.copy(), np.ones((3, 4), bool)
+    loss[0, 0], loss[0, 1:3], done[2, 3] = np.inf, 0.0, False
+    holed = Surface(
+        X, Y, {"train_loss": loss, "train_acc": BOWL}, done, ~done, 0.0, (1.0, 1.0),
+        markers={"SAM": (0.0, 3.0)}, path=np.array([[5.0, 0.0], [0.0, 0.0]]),
+    )  # fmt: skip
+    figure = interactive({"plain": plane(), "": holed}, log=True)
+    told = [
+        "11 of 12 points so far",
+        "1 of 12 points interpolated",
+        "1 of 12 points without a finite value",
+        "2 of 12 points not positive, absent from logarithmic heights",
+        "1 of 2 steps outside",
+        "outside: SAM",
+    ]
+    assert figure.layout.annotations[1].text == "<br>".join(f"<sub>{text}</sub>" for text in told)
+    switched = figure.layout.updatemenus[0].buttons[1].args[1]
+    assert "finite" not in switched["annotations[1].text"]
+    assert interactive({"": plane()}).layout.annotations[0].text.strip().startswith("<sub>3 of 12")
 
 
 def test_checkpoints_and_paths_lie_on_the_surface():

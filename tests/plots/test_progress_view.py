@@ -54,6 +54,17 @@ def test_the_picture_says_how_far_the_computation_is():
     assert "interpolated" not in told(whole)
 
 
+def test_the_picture_says_what_is_cut_missing_or_outside():
+    loss = SLOPE.copy()
+    loss[2, 4], loss[0, 0] = np.inf, 1e9
+    surface = part(coarse(), loss)
+    surface.markers["SAM"] = (5.0, 5.0)
+    text = told(watch_figure(surface))
+    assert "1 of 9 points without a finite value" in text
+    assert "1 of 9 points cut at" in text
+    assert "outside: SAM" in text
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_surface_that_has_hardly_begun_is_no_error(count):
     done = np.zeros((5, 9), bool)

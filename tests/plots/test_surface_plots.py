@@ -49,7 +49,8 @@ def test_nothing_is_drawn_above_the_range_and_no_lid_is_put_on_the_valley():
 
 def test_a_cut_is_told_and_ends_the_axis():
     ax = plot_surface(X, Y, BOWL, vmax=0.8)
-    assert texts(ax) == ["cut at 0.8"]
+    cut = int((BOWL > 0.8).sum())
+    assert texts(ax) == [f"{cut} of 45 points cut at 0.8"]
     assert ax.get_zlim() == pytest.approx((0.0, 0.8))
 
 
@@ -61,7 +62,22 @@ def test_holes_stay_open_and_are_counted():
     assert np.isfinite(colours).all()
     missing = 96 * 96 - len(corners)
     assert 0 < missing <= 5 * 12 * 24  # five cells touch the two points
-    assert texts(plot_surface(X, Y, z)) == ["2 of 45 points not finite"]
+    assert texts(plot_surface(X, Y, z)) == ["2 of 45 points without a finite value"]
+
+
+def test_no_facet_lies_where_a_height_has_no_logarithm():
+    z = BOWL + 0.1
+    z[2, 4], z[0, 0] = 0, -5
+    corners, _ = facets(X, Y, z, Range(0.1, 2, log=True))
+    inside = np.abs(corners[..., :2] - [X[4], Y[2]]) < [0.24, 0.24]
+    assert not inside.all(-1).any()
+    ax = plot_surface(X, Y, z, log=True)
+    assert texts(ax) == ["2 of 45 points not positive"]
+    flat = plot_contour(X, Y, z, log=True, vmin=0.3, beside="λmax 3", markers={"far": (3, 3)})
+    assert texts(flat)[-1].splitlines() == [
+        "λmax 3", "2 of 45 points not positive",
+        f"{np.sum((z > 0) & (z < 0.3))} of 45 points raised to 0.3", "outside: far",
+    ]  # fmt: skip
 
 
 def test_a_surface_without_a_single_finite_point_is_empty_axes():
@@ -139,7 +155,7 @@ def test_filled_contours_span_the_range():
     bands = ax.collections[0]
     assert (bands.levels[0], bands.levels[-1]) == (0.0, 1.5)
     assert (bands.norm.vmin, bands.norm.vmax) == (0.0, 1.5)
-    assert texts(ax)[-1] == "cut at 1.5"
+    assert texts(ax)[-1] == "8 of 45 points cut at 1.5"
 
 
 def test_contours_can_be_lines_alone():
