@@ -140,7 +140,7 @@ def test_every_family_has_an_embedding_and_components_are_a_partition(name, embe
     assert found["embedding"] == embedding
     assert len(found.get("stem", ())) == stem
     assert sorted(itertools.chain(*found.values())) == sorted(parameters.leaf_names(tree))
-    assert list(found)[0] == "embedding"
+    assert next(iter(found)) == "embedding"
     assert list(found)[-1] == "head"
 
 

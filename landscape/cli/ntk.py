@@ -13,7 +13,7 @@ from landscape.progress import MakeBar
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Request:
     batch_size: int = 48
-    """Images per kernel; κ grows with it, the paper uses 48."""
+    """Images per kernel; κ grows with it, the paper uses 48. Keep it below the head's width."""
     batches: int = 8
     """Kernels to average over."""
     activation: Literal["relu", "gelu_tanh", "gelu_erf"] = "relu"
@@ -35,7 +35,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     from landscape import parameters, results
     from landscape.data.preprocessing import preprocess
     from landscape.models import registry
-    from landscape.ntk import kernel_eigenvalues, summarise
+    from landscape.ntk import kernel_eigenvalues, pair_eigenvalues, summarise
 
     if options.objective is not None:
         raise RequestError("objective: a kernel needs the network itself; use --model or Python")
@@ -51,7 +51,9 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
             f"{len(loaded.split)}; use --batches {len(loaded.split) // size}"
         )
     model = registry.build(
-        **{**loaded.model.request, "activation": options.activation}, head_init=options.head
+        **{**loaded.model.request, "activation": options.activation},
+        head_init=options.head,
+        dtype=options.dtype,
     )
     params = model.init(jax.random.key(options.seed))
     chosen = np.random.default_rng(options.seed).permutation(len(loaded.split))[:needed]
@@ -60,6 +62,8 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
         **{key: getattr(options, key) for key in ("batch_size", "activation", "head", "seed")},
         **loaded.record,
         "batches": options.batches,
+        "rank_measured_on": "two batches together",
+        "epsilon": float(jax.numpy.finfo(options.dtype or "float32").eps),
         "parameters_hash": parameters.content_hash(params),
     }
     prepare = preprocess(loaded.preprocessing)
@@ -73,34 +77,37 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
             fields={
                 "kappa": results.Field((options.batches,)),
                 "eigenvalues": results.Field((options.batches, size)),
+                "eigenvalues_of_two": results.Field((2 * size,)),
             },
             done=(options.batches,),
             origin=results.provenance(**settings, command=common.command_line("ntk", options)),
         ) as file,
         make_bar("ntk", options.batches) as advance,
     ):
+
+        def keep(index: int, values: Any) -> None:
+            kappa = summarise([values], settings["epsilon"]).kappa
+            file.write(index, eigenvalues=values, kappa=kappa)
+
+        if len(images) > 1 and np.isnan(file["eigenvalues_of_two"]).any():
+            *two, both = pair_eigenvalues(apply, params, *map(prepare, images[:2]))
+            for index, values in enumerate(two):
+                keep(index, values)
+            file.write(..., mark=1, eigenvalues_of_two=both)
         for index, batch in enumerate(images):
             if not file.done[index]:
-                values = kernel_eigenvalues(apply, params, prepare(batch))
-                file.write(index, eigenvalues=values, kappa=summarise([values]).kappa)
+                keep(index, kernel_eigenvalues(apply, params, prepare(batch)))
             advance()
-        found = summarise(file["eigenvalues"])
-        file.annotate(
-            kappa_mean=found.kappa,
-            kappa_standard_error=found.standard_error,
-            resolved=found.resolved,
-        )
     return summary(path)
 
 
 def summary(path: os.PathLike) -> common.Outcome:
     """The outcome as stored: what ``--json`` prints and what is shown."""
     from landscape import results
-    from landscape.ntk import summarise
+    from landscape.ntk import of_stored
 
     stored = results.read(path, "ntk")
-    found = summarise(stored["eigenvalues"])
-    attributes = stored.attributes
+    attributes, found = stored.attributes, of_stored(stored)
     data = {
         "kappa": found.kappa,
         "standard_error": found.standard_error,
@@ -109,15 +116,17 @@ def summary(path: os.PathLike) -> common.Outcome:
         "head": attributes["head"],
         "activation": attributes["activation"],
         "resolved": found.resolved,
+        "rank": found.rank,
+        "attainable_rank": found.attainable_rank,
+        "rank_limited": found.rank_limited,
+        "statement": found.statement,
         "file": os.fspath(path),
     }
 
     def show(console: Any) -> None:
-        bound = "" if found.resolved else " (a lower bound: λm drowns in rounding)"
         console.print(
             f"{attributes['model']} at initialisation, {attributes['activation']}, head "
-            f"{attributes['head']}: κ = {found.kappa:.1f} ± {found.standard_error:.1f} over "
-            f"{len(found.per_batch)} batches of {attributes['batch_size']}{bound}"
+            f"{attributes['head']}: {found.statement}"
         )
         console.print(f"written to {path}")
 

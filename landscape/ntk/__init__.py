@@ -4,6 +4,8 @@ from landscape.ntk.condition import (
     ConditionNumber,
     condition_number,
     kernel_eigenvalues,
+    of_stored,
+    pair_eigenvalues,
     summarise,
 )
 from landscape.ntk.empirical import empirical_ntk
@@ -13,5 +15,7 @@ __all__ = [
     "condition_number",
     "empirical_ntk",
     "kernel_eigenvalues",
+    "of_stored",
+    "pair_eigenvalues",
     "summarise",
 ]

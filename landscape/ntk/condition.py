@@ -1,32 +1,48 @@
 """The condition number of the neural tangent kernel, a measure of trainability."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from landscape.errors import RequestError
 from landscape.ntk.empirical import Apply, empirical_ntk
 from landscape.parameters import Tree
+from landscape.results import Stored
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ConditionNumber:
-    """κ of the kernel on several batches.
+    """κ of the kernel on several batches of m inputs.
+
+    A kernel of m inputs is singular where m exceeds the rank that the network can give it: with a
+    head of zeros, the width of what the head sees plus one for its bias, less one after LayerNorm.
+    Where m equals that rank the smallest eigenvalue is that of a random square matrix. Both say how
+    large the batch is and nothing of the network: ``rank_limited``.
 
     Attributes
     ----------
     kappa
-        Mean over the batches.
+        Mean over the batches. Where ``rank_limited`` or not ``resolved`` no mean has a meaning:
+        then the smallest, of which no batch has less.
     standard_error
-        Of that mean, from the spread over batches; NaN for a single batch.
+        Of that mean, from the spread over batches; NaN for a single batch and where there is no
+        mean.
     per_batch
         (batches,) condition numbers.
     eigenvalues
         (batches, m), descending.
     resolved
-        False where a smallest eigenvalue drowns in rounding: then κ is only a lower bound.
+        False where a smallest eigenvalue drowns in rounding: that κ is only a lower bound.
+    rank
+        Smallest numerical rank of the batches' kernels.
+    attainable_rank
+        Numerical rank of one kernel on two batches together; None if there was only one.
+    rank_limited
+        Whether a kernel has not full rank, or m inputs exhaust the attainable one.
     """
 
     kappa: float
@@ -34,6 +50,35 @@ class ConditionNumber:
     per_batch: np.ndarray
     eigenvalues: np.ndarray
     resolved: bool
+    rank: int
+    attainable_rank: int | None
+    rank_limited: bool
+
+    @property
+    def statement(self) -> str:
+        """What was found, and what keeps it from being a measure of trainability."""
+        count, inputs = self.eigenvalues.shape
+        over = f"over {count} kernel{'s' * (count > 1)} of {inputs} inputs"
+        if not self.resolved:
+            return (
+                f"κ ≥ {_shown(self.kappa)} {over}: singular to rounding, rank {self.rank} of {inputs}; "
+                "use fewer inputs or a wider network"
+            )
+        if self.rank_limited:
+            return (
+                f"κ ≥ {_shown(self.kappa)} {over}: at the edge of singularity, the network gives no "
+                f"kernel more than rank {self.attainable_rank}; use fewer inputs, at best half"
+            )
+        known, text = self.attainable_rank, f"κ = {_shown(self.kappa)}"
+        if not np.isnan(self.standard_error):
+            text += f" ± {_shown(self.standard_error)}"
+        if known is None:
+            return f"{text} {over}; one batch does not tell which rank the network can give"
+        least = "at least " if known == 2 * inputs else ""
+        return f"{text} {over}, of a network that can give {least}rank {known}"
+
+    def __repr__(self) -> str:
+        return f"<ConditionNumber: {self.statement}>"
 
 
 def condition_number(
@@ -44,6 +89,8 @@ def condition_number(
     progress: Callable[[], object] | None = None,
 ) -> ConditionNumber:
     """``κ = λ1 / λm`` of the empirical NTK, averaged over batches, in float64.
+
+    The first two batches share one kernel, which tells the rank that the network can give.
 
     Parameters
     ----------
@@ -73,40 +120,102 @@ def condition_number(
     >>> condition_number(lambda w, x: x @ w, jnp.zeros((2, 1)), [inputs]).kappa
     100.0
     """
-    spectra, epsilon = [], max(float(np.finfo(_real(x)).eps) for x in jax.tree.leaves(params))
-    for batch in batches:
-        spectra.append(kernel_eigenvalues(apply, params, batch))
+    batches, spectra, both = iter(batches), [], None
+
+    def keep(values):
+        spectra.append(values)
         if progress is not None:
             progress()
-    return summarise(spectra, epsilon)
+
+    first_two = list(islice(batches, 2))
+    if len(first_two) == 2:
+        *values, both = pair_eigenvalues(apply, params, *first_two)
+        for each in values:
+            keep(each)
+    for batch in first_two[len(spectra) :]:
+        keep(kernel_eigenvalues(apply, params, batch))
+    for batch in batches:
+        keep(kernel_eigenvalues(apply, params, batch))
+    epsilon = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(params))
+    return summarise(spectra, epsilon, both=both)
 
 
 def kernel_eigenvalues(apply: Apply, params: Tree, batch: jax.Array) -> np.ndarray:
     """Eigenvalues (m,) of the kernel on one batch, descending, float64."""
-    return np.linalg.eigvalsh(empirical_ntk(apply, params, batch))[::-1]
+    return _eigenvalues(empirical_ntk(apply, params, batch))
 
 
-def summarise(spectra: Iterable[np.ndarray], epsilon: float = 2.0**-23) -> ConditionNumber:
-    """κ, its mean and standard error from the eigenvalues of each batch.
+def pair_eigenvalues(
+    apply: Apply, params: Tree, first: jax.Array, second: jax.Array
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Eigenvalues of the kernel on each of two batches, and on both together (2m,)."""
+    kernel = empirical_ntk(apply, params, np.concatenate([first, second]))
+    m = len(first)
+    return tuple(map(_eigenvalues, (kernel[:m, :m], kernel[m:, m:], kernel)))
 
-    ``epsilon`` is the unit roundoff of the Jacobians: a relative error of 32 epsilon in them moves
-    the smallest eigenvalue by (32 epsilon)^2 times the largest.
+
+def _eigenvalues(kernel: np.ndarray) -> np.ndarray:
+    return np.linalg.eigvalsh(kernel)[::-1]
+
+
+def summarise(
+    spectra: Iterable[np.ndarray],
+    epsilon: float = 2.0**-23,
+    *,
+    both: Sequence[float] | None = None,
+) -> ConditionNumber:
+    """κ, its mean and standard error from the eigenvalues (m,) of each batch.
+
+    Parameters
+    ----------
+    spectra
+        Descending eigenvalues of each batch's kernel.
+    epsilon
+        Spacing of the numbers that the Jacobians were computed in: a relative error of 32 epsilon
+        in them moves the smallest eigenvalue by (32 epsilon)^2 times the largest.
+    both
+        Eigenvalues of the kernel on two batches together, for the attainable rank.
+
+    Raises
+    ------
+    RequestError
+        If there are no batches or they differ in size.
     """
     spectra = list(spectra)
     if not spectra:
         raise RequestError("batches: none; κ needs at least one batch of inputs")
     if len({len(s) for s in spectra}) != 1:
         raise RequestError("batches: κ depends on the number of inputs; leave out the ragged batch")
-    values = np.array(spectra)
-    resolved = bool((values[:, -1] > (32 * epsilon) ** 2 * values[:, 0]).all())
-    smallest = np.maximum(values[:, -1], (32 * epsilon) ** 2 * values[:, 0])
+    values, noise = np.array(spectra), (32 * epsilon) ** 2
+    count, inputs = values.shape
+    rank = min(_rank(each, noise) for each in values)
+    attainable = None if both is None else _rank(np.asarray(both), noise)
+    resolved = rank == inputs
+    limited = not resolved or (attainable is not None and attainable <= inputs)
+    smallest = np.maximum(values[:, -1], noise * values[:, 0])
     with np.errstate(divide="ignore", invalid="ignore"):
         per_batch = values[:, 0] / smallest
-    count = len(per_batch)
-    error = float(per_batch.std(ddof=1) / np.sqrt(count)) if count > 1 else float("nan")
-    return ConditionNumber(float(per_batch.mean()), error, per_batch, values, resolved)
+    error = float("nan")
+    if count > 1 and not limited:
+        error = float(per_batch.std(ddof=1) / np.sqrt(count))
+    kappa = float(per_batch.min() if limited else per_batch.mean())
+    return ConditionNumber(kappa, error, per_batch, values, resolved, rank, attainable, limited)
 
 
-def _real(leaf) -> np.dtype:
-    dtype = np.dtype(leaf.dtype)
-    return dtype if dtype.kind == "f" and dtype.itemsize >= 4 else np.dtype("f4")
+def of_stored(stored: Stored) -> ConditionNumber:
+    """The condition number in a complete result file of the ``ntk`` command."""
+    both = stored.data.get("eigenvalues_of_two", np.array([np.nan]))
+    return summarise(
+        stored["eigenvalues"],
+        stored.attributes.get("epsilon", 2.0**-23),
+        both=None if np.isnan(both).any() else both,
+    )
+
+
+def _rank(values: np.ndarray, noise: float) -> int:
+    """How many eigenvalues stand out of rounding."""
+    return int(np.sum(values > noise * values[0]))
+
+
+def _shown(value: float) -> str:
+    return f"{value:.0f}" if 100 <= value < 1e6 else f"{value:.3g}"
