@@ -9,6 +9,10 @@ Names are imported when they are first used, so that ``import landscape`` does n
 
 import importlib
 
+from landscape import xla_flags
+
+xla_flags.mend()  # before JAX starts its backend
+
 _HOME = {
     "Objective": "landscape.objective",
     "Composite": "landscape.objective",
