@@ -80,6 +80,15 @@ def start_processes() -> None:
         jax.distributed.initialize()
 
 
+def cache_folder() -> Path:
+    """The user's own folder for what can be made again: compiled programs, the doctor's verdicts.
+
+    ``LANDSCAPE_CACHE_DIR``, else ``landscape`` in ``XDG_CACHE_HOME``, else in ``~/.cache``.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("LANDSCAPE_CACHE_DIR") or Path(home) / "landscape")
+
+
 def use_compilation_cache(folder: str | os.PathLike | None = None) -> None:
     """Keep compiled programs between runs, in the user's own cache folder.
 
@@ -88,8 +97,7 @@ def use_compilation_cache(folder: str | os.PathLike | None = None) -> None:
     """
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    jax.config.update("jax_compilation_cache_dir", str(folder or home / "landscape" / "jax"))
+    jax.config.update("jax_compilation_cache_dir", str(folder or cache_folder() / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

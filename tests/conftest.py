@@ -5,8 +5,6 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
-# Programs are compiled far more often than they are run: a quarter less time for all tests.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
 import jax
 import pytest
@@ -27,9 +25,10 @@ def x64():
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_cache_of_the_user(tmp_path_factory):
-    """Commands keep compiled programs in the user's cache folder; tests must not."""
+    """Commands keep compiled programs and verdicts in the user's cache folder; tests must not."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        patch.setenv("LANDSCAPE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

@@ -43,6 +43,7 @@ def test_a_cache_folder_of_the_user_is_respected(monkeypatch, tmp_path):
     devices.use_compilation_cache()
     assert set_to == []
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.delenv("LANDSCAPE_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     devices.use_compilation_cache()
     assert ("jax_compilation_cache_dir", str(tmp_path / "landscape" / "jax")) in set_to

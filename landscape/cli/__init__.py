@@ -22,6 +22,7 @@ COMMANDS = {
     "convert": "write a checkpoint in another format",
     "models": "the networks that can be built by name",
     "formats": "the checkpoint and data formats that can be read",
+    "doctor": "self-test: does the backend compute what it should, and what to do if not",
 }
 
 DONE, NOT_CONVERGED, WRONG_REQUEST, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
@@ -30,8 +31,8 @@ DONE, NOT_CONVERGED, WRONG_REQUEST, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status.
 
-    0 done; 1 finished but not converged; 2 the request was wrong (one line on standard error);
-    3 a defect of this program; 130 interrupted (with the line that resumes).
+    0 done; 1 finished but not converged, or the self-test failed; 2 the request was wrong (one line
+    on standard error); 3 a defect of this program; 130 interrupted (with the line that resumes).
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -91,8 +92,8 @@ def _overview() -> str:
         "usage: analysis_cli.py COMMAND [OPTIONS]\n\n"
         "Loss landscapes and Hessians of neural networks.\n\n"
         f"commands:\n{listing}\n\n"
-        "`COMMAND --help` explains a command. Exit status: 0 done, 1 finished but not converged,\n"
-        "2 wrong request, 3 a defect of this program, 130 interrupted."
+        "`COMMAND --help` explains a command. Exit status: 0 done, 1 finished but not converged\n"
+        "or failed self-test, 2 wrong request, 3 a defect of this program, 130 interrupted."
     )
 
 
