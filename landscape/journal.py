@@ -17,9 +17,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from landscape.errors import RequestError
 from landscape.parameters import Tree, placed_like
+from landscape.results import difference, other_precision
 
-_INDEX = "state.json"
+_INDEX, _REQUEST = "state.json", "request.json"
+_FORMAT = 1  # of the states; a change of what they hold makes older ones another request's
 
 
 class Journal:
@@ -45,18 +48,30 @@ class Journal:
 
     @classmethod
     def of_request(cls, folder: str | os.PathLike, request: Any) -> "Journal":
-        """The journal of a request (JSON-able); what another one left in the folder is dropped."""
-        journal, digest = cls(folder), json.dumps(request, sort_keys=True)
-        note = Path(folder) / "request.json"
-        if not note.exists() or note.read_text() != digest:
+        """The journal of a request (JSON-able) in the precision in use.
+
+        Its vectors go on under another version of JAX and on another number of devices: what they
+        are multiplied with differs by rounding, which the recurrences measure.
+
+        Raises
+        ------
+        RequestError
+            If the folder holds the state of another request, or of one in another precision, which
+            is named: hours of work are not dropped silently.
+        """
+        path, journal = Path(folder), cls(folder)
+        precision = {"x64": bool(jax.config.jax_enable_x64), "format": _FORMAT}
+        request = json.loads(json.dumps({**request, **precision}))
+        found = _read(path / _REQUEST)
+        if found != request and any(path.rglob(_INDEX)):
+            raise RequestError(_different(path, found, request))
+        _wait_for_all("journal read")
+        if found != request:
             journal.discard()
             if not jax.process_index():
-                note.parent.mkdir(parents=True, exist_ok=True)
-                note.write_text(digest)
-        if jax.process_count() > 1:
-            from jax.experimental import multihost_utils
-
-            multihost_utils.sync_global_devices("journal")
+                path.mkdir(parents=True, exist_ok=True)
+                journal._write(_REQUEST, lambda file: file.write(json.dumps(request).encode()))
+        _wait_for_all("journal ready")
         return journal
 
     def part(self, name: str) -> "Journal":
@@ -64,13 +79,16 @@ class Journal:
         return Journal(self._folder and self._folder / name)
 
     def load(self) -> dict[str, Any] | None:
-        """The scalars last saved; None at the start."""
+        """The scalars last saved; None at the start.
+
+        Vectors of a later state that was not finished are forgotten: computed again, perhaps on
+        other devices, they will differ by rounding.
+        """
         if self._folder is None:
             return None
-        try:
-            return json.loads((self._folder / _INDEX).read_text())["scalars"]
-        except FileNotFoundError:
-            return None
+        index = _read(self._folder / _INDEX) or {"scalars": None, "vectors": []}
+        self._forget_except(index["vectors"])
+        return index["scalars"]
 
     def vector(self, name: str, like: Tree) -> Tree:
         """A vector last saved, placed like ``like``."""
@@ -98,9 +116,7 @@ class Journal:
                 self._write(f"{name}.npz", lambda file, values=values: np.savez(file, **values))
         index = json.dumps({"scalars": dict(scalars), "vectors": list(names)}).encode()
         self._write(_INDEX, lambda file: file.write(index))
-        for path in self._folder.glob("*.npz"):
-            if path.stem not in names:
-                path.unlink()
+        self._forget_except(names)
         self._saved = time.monotonic()
         self._cost = self._saved - start
 
@@ -108,6 +124,12 @@ class Journal:
         """The computation is done, or was another one: forget its state."""
         if self._folder is not None and not jax.process_index():
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _forget_except(self, names: Collection[str]) -> None:
+        if not jax.process_index():
+            for path in self._folder.glob("*.npz"):
+                if path.stem not in names:
+                    path.unlink()
 
     def _due(self, now: float) -> bool:
         return now - self._saved >= self._cost / self.SHARE
@@ -117,3 +139,31 @@ class Journal:
         with open(temporary, "wb") as file:
             write(file)
         os.replace(temporary, self._folder / name)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _different(path: Path, found: Any, request: dict[str, Any]) -> str:
+    """What is wrong with a state of another request, and what to do."""
+    rest = "or delete it to start anew"
+    if not isinstance(found, dict):
+        return f"journal: the interim state in {path} does not say whose it is; delete it"
+    if {**found, "x64": request["x64"]} == request:
+        return f"journal: the interim state in {path} {other_precision(found['x64'])}, {rest}"
+    name, was, now = difference(found, request)
+    return (
+        f"journal: the interim state in {path} was made with {name}={was}, this request has "
+        f"{name}={now}; repeat that request to go on with it, {rest}"
+    )
+
+
+def _wait_for_all(what: str) -> None:
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(what)

@@ -26,15 +26,21 @@ SCHEMA = 1
 _LIBVER = ("earliest", "v108")
 _ATTEMPTS = 10
 
+# Of the provenance: what may differ between the sessions that fill one file.
+ENVIRONMENT = ("versions", "device", "backend")
+
 
 def provenance(**more: Any) -> dict[str, Any]:
-    """Who made a number: command, versions, device, plus what is passed in ``more``.
+    """Who made a number: command, versions, device, compiler, plus what is passed in ``more``.
 
-    The machine's folders are left out of the command, so that files can be handed on.
+    ``backend`` is what is known of the compiler, see :func:`landscape.doctor.verdict.backend`. The
+    machine's folders are left out of the command, so that files can be handed on.
     """
     import importlib.metadata as metadata
 
     import jax
+
+    from landscape.doctor import verdict
 
     packages = ("jax", "jaxlib", "flax", "numpy", "scipy", "h5py")
     versions = {"python": platform.python_version()}
@@ -49,6 +55,7 @@ def provenance(**more: Any) -> dict[str, Any]:
         "versions": versions,
         "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
         "x64": bool(jax.config.jax_enable_x64),
+        "backend": verdict.backend(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **more,
     }
@@ -84,13 +91,14 @@ class ResultFile:
     constants
         Datasets known at the start (coordinates, directions, names), by path.
     origin
-        Provenance, from :func:`provenance`.
+        Provenance, from :func:`provenance`. A file that is gone on with in another environment
+        (versions, devices, flags) says so: its attribute ``resumed_with`` lists what was new.
 
     Raises
     ------
     RequestError
         If the file exists and is not a result file, is damaged, is open elsewhere, or was made for
-        a different request (the difference is named).
+        a different request or in another precision (the difference is named).
     """
 
     def __init__(
@@ -107,11 +115,13 @@ class ResultFile:
         self.path = Path(path)
         self.resumed = self.path.exists()
         request = json.loads(json.dumps({"kind": kind, "schema": SCHEMA, **request}))
+        origin = origin or {}
         if self.resumed:
-            _refuse_other_request(self.path, request)
+            _refuse_other_request(self.path, request, origin)
         else:
-            _create(self.path, kind, request, fields, done, constants or {}, origin or {})
+            _create(self.path, kind, request, fields, done, constants or {}, origin)
         self._file = _open(self.path, "r+")
+        self._environment = {name: origin[name] for name in ENVIRONMENT if name in origin}
 
     @property
     def done(self) -> np.ndarray:
@@ -126,11 +136,28 @@ class ResultFile:
 
         ``mark`` is the entry of the mask where it is not the index.
         """
+        self._say_environment()
         for name, value in values.items():
             self._file[name][index] = value
         self._file.flush()
         self._file["done"][index if mark is None else mark] = 1
         self._file.flush()
+
+    def _say_environment(self) -> None:
+        """Before the first value: where it comes from, if not from where the last ones do."""
+        if not self._environment:
+            return
+        attributes = {name: _value(value) for name, value in self._file.attrs.items()}
+        resumed = attributes.get("resumed_with", [])
+        last = attributes
+        for entry in resumed:
+            last = last | entry
+        now = self._environment.items()
+        new = {name: v for name, v in now if _lasting(last.get(name)) != _lasting(v)}
+        if new:
+            since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            self.annotate(resumed_with=[*resumed, {"since": since, **new}])
+        self._environment = {}
 
     def annotate(self, **attributes: Any) -> None:
         """Store attributes that are known only at the end."""
@@ -234,16 +261,37 @@ def _open(path: Path, mode: str, locking="best-effort") -> h5py.File:
     return file
 
 
-def _refuse_other_request(path: Path, request: dict) -> None:
+def _refuse_other_request(path: Path, request: dict, origin: Mapping[str, Any]) -> None:
     with _open(path, "r") as file:
-        found = _flat(json.loads(file.attrs["request"]))
-    request = _flat(request)
+        found = json.loads(file.attrs["request"])
+        x64 = file.attrs.get("x64")
+    different = difference(found, request)
+    if different is not None:
+        name, was, now = different
+        raise RequestError(
+            f"result: {path} was made with {name}={was}, this request has {name}={now}; use "
+            "another --out or move the file away"
+        )
+    if x64 is not None and bool(x64) != bool(origin.get("x64", x64)):
+        raise RequestError(f"result: {path} {other_precision(x64)}, or use another --out")
+
+
+def other_precision(x64: bool) -> str:
+    """What is wrong and what to do, for numbers whose precision is not this session's."""
+    was, now = ("64", "32") if x64 else ("32", "64")
+    return (
+        f"was made in float{was}, this session computes in float{now}; set JAX_ENABLE_X64="
+        f"{int(x64)} to go on with it"
+    )
+
+
+def difference(found: Mapping[str, Any], request: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """The first setting in which two requests differ: its name, and both values, short."""
+    found, request = _flat(found), _flat(request)
     for name in sorted(found.keys() | request.keys()):
         if found.get(name) != request.get(name):
-            raise RequestError(
-                f"result: {path} was made with {name}={_short(found.get(name))}, this request has "
-                f"{name}={_short(request.get(name))}; use another --out or move the file away"
-            )
+            return name, _short(found.get(name)), _short(request.get(name))
+    return None
 
 
 def _flat(request: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -288,6 +336,13 @@ def _create(path: Path, kind, request, fields, done, constants, origin) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _lasting(value: Any) -> Any:
+    """Without how and when a verdict came about: only its change is news."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: v for name, v in value.items() if name not in ("by", "examined")}
 
 
 def _attribute(value: Any) -> Any:

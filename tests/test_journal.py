@@ -1,7 +1,10 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from landscape.devices import data_mesh, place, replicated
+from landscape.errors import RequestError
 from landscape.journal import Journal
 
 LIKE = {"a": jnp.zeros((2, 3)), "b": jnp.zeros(4)}
@@ -48,16 +51,18 @@ def test_vectors_are_written_once_and_dropped_when_no_longer_named(tmp_path):
     assert sorted(path.name for path in tmp_path.glob("*.npz")) == ["v-2.npz", "v-3.npz"]
 
 
+_write = Journal._write
+
+
+def die_at_the_index(self, name, write_to):
+    if name == "state.json":
+        raise KeyboardInterrupt
+    _write(self, name, write_to)
+
+
 def test_a_death_between_two_writes_leaves_the_last_state(tmp_path, monkeypatch):
     journal = Journal(tmp_path)
     journal.save({"step": 1}, ["v-1"], numbered)
-    write = Journal._write
-
-    def die_at_the_index(self, name, write_to):
-        if name == "state.json":
-            raise KeyboardInterrupt
-        write(self, name, write_to)
-
     monkeypatch.setattr(Journal, "_write", die_at_the_index)
     with pytest.raises(KeyboardInterrupt):
         journal.save({"step": 2}, ["v-2"], numbered)
@@ -72,6 +77,75 @@ def test_saving_takes_no_more_than_its_share_of_the_time(tmp_path, monkeypatch):
     journal.save({"step": 1})
     journal.save({"step": 2})
     assert journal.load() == {"step": 1}
+
+
+def test_a_vector_of_a_state_that_was_not_finished_is_made_anew(tmp_path, monkeypatch):
+    """The same name may stand for another value: computed again on other devices, it is rounded
+    differently."""
+    journal = Journal(tmp_path)
+    journal.save({"step": 1}, ["v-1"], numbered)
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "_write", die_at_the_index)
+        with pytest.raises(KeyboardInterrupt):
+            journal.save({"step": 2}, ["v-1", "v-2"], numbered)
+    again = Journal(tmp_path)
+    assert again.load() == {"step": 1}
+    again.save({"step": 2}, ["v-1", "v-2"], lambda _: tree(2.5))
+    np.testing.assert_array_equal(again.vector("v-1", LIKE)["a"], tree(1.0)["a"])
+    np.testing.assert_array_equal(again.vector("v-2", LIKE)["a"], tree(2.5)["a"])
+
+
+def test_a_state_goes_on_under_the_same_request(tmp_path):
+    Journal.of_request(tmp_path / "j", {"seed": 0}).part("a").save({"step": 3})
+    assert Journal.of_request(tmp_path / "j", {"seed": 0}).part("a").load() == {"step": 3}
+
+
+def test_a_state_of_another_request_is_refused_and_the_difference_named(tmp_path):
+    request = {"seed": 0, "data": {"hash": "a"}}
+    Journal.of_request(tmp_path / "j", request).part("a").save({"step": 3})
+    with pytest.raises(RequestError, match=r"made with seed=0, this request has seed=1.*delete it"):
+        Journal.of_request(tmp_path / "j", {**request, "seed": 1})
+    with pytest.raises(RequestError, match=r'made with data.hash="a"'):
+        Journal.of_request(tmp_path / "j", {**request, "data": {"hash": "b"}})
+    (tmp_path / "j" / "request.json").write_text("torn")
+    with pytest.raises(RequestError, match=r"does not say whose it is; delete it"):
+        Journal.of_request(tmp_path / "j", request)
+    assert Journal(tmp_path / "j" / "a").load() == {"step": 3}
+
+
+def test_a_folder_without_a_state_is_taken_over(tmp_path):
+    journal = Journal.of_request(tmp_path / "j", {"seed": 0})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "_write", die_at_the_index)
+        with pytest.raises(KeyboardInterrupt):
+            journal.save({}, ["v-1"], numbered)
+    other = Journal.of_request(tmp_path / "j", {"seed": 1})
+    assert other.load() is None
+    other.save({}, ["v-1"], lambda _: tree(7.0))
+    np.testing.assert_array_equal(other.vector("v-1", LIKE)["a"], tree(7.0)["a"])
+
+
+def test_a_state_of_another_precision_is_refused_with_what_to_do(tmp_path):
+    Journal.of_request(tmp_path / "j", {"seed": 0}).save({"step": 3}, ["v-1"], numbered)
+    with jax.enable_x64(True):
+        with pytest.raises(RequestError, match=r"float32, .* float64; set JAX_ENABLE_X64=0"):
+            Journal.of_request(tmp_path / "j", {"seed": 0})
+        Journal.of_request(tmp_path / "wide", {"seed": 0}).save({"step": 1})
+    with pytest.raises(RequestError, match=r"float64, .* float32; set JAX_ENABLE_X64=1"):
+        Journal.of_request(tmp_path / "wide", {"seed": 0})
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 8), (8, 1), (2, 4)])
+def test_a_state_goes_on_on_another_number_of_devices(tmp_path, before, after):
+    def placed(devices):
+        return place(tree(1.5), replicated(data_mesh(devices)))
+
+    Journal.of_request(tmp_path, {"seed": 0}).save({"step": 3}, ["v-3"], lambda _: placed(before))
+    again = Journal.of_request(tmp_path, {"seed": 0})
+    assert again.load() == {"step": 3}
+    found = again.vector("v-3", placed(after))
+    assert len(found["a"].devices()) == after
+    np.testing.assert_array_equal(found["a"], tree(1.5)["a"])
 
 
 def test_parts_are_kept_apart(tmp_path):

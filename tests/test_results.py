@@ -16,7 +16,14 @@ FIELDS = {"loss": results.Field((2, 3), dims=("y", "x"))}
 CONSTANTS = {"x": np.arange(3.0), "y": np.arange(2.0), "names": ["a", "λ"], "d/k": np.ones(4)}
 
 
-def make(path, **request):
+ORIGIN = {
+    "command": "test", "data": {"hash": "abc"}, "x64": True, "examples": 7,
+    "versions": {"jax": "0.10.2"}, "device": "1 x cpu (cpu)",
+    "backend": {"flags": [], "verdict": "passed", "by": "quick check"},
+}  # fmt: skip
+
+
+def make(path, *, origin=ORIGIN, **request):
     return results.ResultFile(
         path,
         "surface",
@@ -24,7 +31,7 @@ def make(path, **request):
         fields=FIELDS,
         done=(2, 3),
         constants=CONSTANTS,
-        origin={"command": "test", "data": {"hash": "abc"}, "x64": True, "examples": 7},
+        origin=origin,
     )
 
 
@@ -64,6 +71,32 @@ def test_another_request_is_refused_and_the_difference_named(tmp_path):
     make(tmp_path / "t.h5", data={"split": "train", "examples": 2}).close()
     with pytest.raises(RequestError, match=r'made with data.split="train".* has data.split="test"'):
         make(tmp_path / "t.h5", data={"split": "test", "examples": 2})
+
+
+def test_a_file_of_another_precision_is_refused_with_what_to_do(tmp_path):
+    make(tmp_path / "s.h5").close()
+    with pytest.raises(RequestError, match=r"float64, .* float32; set JAX_ENABLE_X64=1 to go on"):
+        make(tmp_path / "s.h5", origin={**ORIGIN, "x64": False})
+    make(tmp_path / "s.h5", origin={}).close()
+
+
+def test_a_file_says_with_what_it_was_gone_on(tmp_path):
+    other_version = {**ORIGIN, "versions": {"jax": "0.12.0"}}
+    more_devices = {**other_version, "device": "8 x cpu (cpu)"}
+    by_doctor = {**ORIGIN["backend"], "by": "doctor", "examined": "later"}
+    sessions = [
+        ORIGIN, ORIGIN, {**ORIGIN, "backend": by_doctor}, other_version, other_version,
+        more_devices, ORIGIN,
+    ]  # fmt: skip
+    for number, origin in enumerate(sessions[:6]):
+        with make(tmp_path / "s.h5", origin=origin) as file:
+            file.write((number // 3, number % 3), loss=1.0)
+    with make(tmp_path / "s.h5", origin=sessions[6]):
+        pass  # nothing was computed
+    attributes = results.read(tmp_path / "s.h5").attributes
+    assert attributes["versions"] == {"jax": "0.10.2"}
+    found = [{k: v for k, v in r.items() if k != "since"} for r in attributes["resumed_with"]]
+    assert found == [{"versions": {"jax": "0.12.0"}}, {"device": "8 x cpu (cpu)"}]
 
 
 @pytest.mark.parametrize("content", [b"", b"no HDF5 at all", b"\x89HDF\r\n\x1a\n" + b"\0" * 50])
@@ -167,4 +200,6 @@ def test_provenance_names_versions_and_device_but_no_folder(monkeypatch):
     assert {"jax", "numpy", "python"} <= origin["versions"].keys()
     assert origin["seed"] == 3
     assert "cpu" in origin["device"]
+    assert origin["backend"]["flags"] == sorted(os.environ.get("XLA_FLAGS", "").split())
+    assert origin["backend"]["verdict"] == "passed"
     json.dumps(origin)
