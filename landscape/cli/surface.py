@@ -26,8 +26,8 @@ class _Request:
     """Whether random directions move position embeddings and class tokens, as Li et al.'s do."""
     rho: float = 0.05
     """Radius of the sam direction."""
-    grid: str = "50"
-    """Points per axis: 51, or 51x41."""
+    grid: str = "51"
+    """Points per axis, 51 or 51x41 (50 are the paper's 2,500, without one at the checkpoint)."""
     range: str | None = None
     """1 (from -1 to 1), =-0.5:1.5, =-1:1,0:2 (default: 1, or what checkpoints and steps need)."""
     adaptive: float | None = None
@@ -75,8 +75,13 @@ def summary(path: os.PathLike, written: Sequence[str] = ()) -> common.Outcome:
     found = surface_pictures.read(path)
     loss = found.loss
     finite, centre = loss[np.isfinite(loss)], found.attributes.get("centre", {})
-    error = found.metrics.get(found.loss_name + "_error")
-    errors = error[np.isfinite(error)] if error is not None else np.array([])
+    largest = {}
+    for of in ("population", "split"):
+        error = found.metrics.get(f"{found.loss_name}_{of}_error", np.array([]))
+        error = error[np.isfinite(error)]
+        largest[of] = float(error.max()) if len(error) else None
+    on_grid = all(np.any(axis == 0) for axis in (found.x, found.y) if axis is not None)
+    sharpness = _sharpness(found)
     data = {
         "file": os.fspath(path),
         "points": int(found.done.sum()),
@@ -88,8 +93,11 @@ def summary(path: os.PathLike, written: Sequence[str] = ()) -> common.Outcome:
         "checkpoint": centre,
         "minimum": float(finite.min()) if len(finite) else None,
         "maximum": float(finite.max()) if len(finite) else None,
-        "largest_standard_error": float(errors.max()) if len(errors) else None,
+        "checkpoint_on_grid": bool(on_grid),
+        "largest_population_error": largest["population"],
+        "largest_split_error": largest["split"],
         "not_finite": int((found.done & ~np.isfinite(loss)).sum()),
+        **sharpness,
         "batchnorm": found.attributes.get("batchnorm"),
         "cosine": None if found.is_line else found.cosine,
         "lengths": list(found.lengths),
@@ -104,12 +112,17 @@ def summary(path: os.PathLike, written: Sequence[str] = ()) -> common.Outcome:
         rows = [
             ["points", points],
             *([name.replace("_", " ") + " of the checkpoint", _number(value)]
-              for name, value in centre.items() if not name.endswith("_error")),
+              for name, value in centre.items() if not name.endswith(("_error", "_converged"))),
             ["smallest, largest loss", f"{_number(data['minimum'])}, {_number(data['maximum'])}"],
-            ["largest standard error", _number(data["largest_standard_error"])],
+            ["largest standard error, for the population", _number(largest["population"])],
+            ["largest standard error, for the whole split", _number(largest["split"])],
             ["points with a loss that is not finite", str(data["not_finite"])],
+            *([text, str(sharpness[name])] for name, text in _SHARPNESS.items()
+              if name in sharpness),
             ["lengths of the directions / ‖w‖", ", ".join(f"{v:.4f}" for v in found.lengths)],
         ]  # fmt: skip
+        if not on_grid:
+            rows.append(["the checkpoint", "between the points of this grid"])
         if not found.is_line:
             rows.append(["cosine of the two directions", f"{found.cosine:.4f}"])
         if data["explained"]:
@@ -117,7 +130,26 @@ def summary(path: os.PathLike, written: Sequence[str] = ()) -> common.Outcome:
         console.print(common.grid("Loss surface", ("quantity", "value"), rows))
         console.print(f"in {path}" + (f", written: {', '.join(written)}" if written else ""))
 
-    return common.Outcome(data, show)
+    return common.Outcome(data, show, converged=not any(sharpness.values()))
+
+
+_SHARPNESS = {
+    "lambda_max_not_finite": "points whose λmax is not finite, though the loss is",
+    "lambda_max_not_converged": "points whose λmax did not converge",
+}
+
+
+def _sharpness(found: Any) -> dict[str, int]:
+    """At how many points λmax, where it was asked for, is not certified."""
+    import numpy as np
+
+    if "max_eig_converged" not in found.metrics:
+        return {}
+    evaluated = found.done & ~found.interpolated & np.isfinite(found.loss)
+    known = np.isfinite(found.metrics["max_eig"])
+    wide = known & (found.metrics["max_eig_converged"] != 1)
+    counts = ((evaluated & ~known).sum(), (evaluated & wide).sum())
+    return dict(zip(_SHARPNESS, map(int, counts), strict=True))
 
 
 def _number(value: float | None) -> str:

@@ -72,7 +72,7 @@ def write(options: Any, paths: Sequence[Path]) -> list[str]:
     surfaces = dict(zip(titles, found, strict=True))
     if options.picture is not None:
         captions = {
-            title: "\n".join(filter(None, [_sharpness(options, path), _progress(found)]))
+            title: "\n".join(filter(None, [_sharpness(options, path), *_progress(found)]))
             for (title, found), path in zip(surfaces.items(), paths, strict=True)
         }
         _save(_figure(options, surfaces, captions), options.picture, options.dark)
@@ -142,7 +142,7 @@ def _figure(options: Any, surfaces: dict[str, Any], captions: dict[str, str]) ->
     from landscape.plots import style
 
     if all(surface.is_line for surface in surfaces.values()):
-        return _lines(options, surfaces)
+        return _lines(options, surfaces, captions)
     if any(surface.is_line for surface in surfaces.values()):
         raise RequestError("draw: lines and planes do not go into one picture; draw them apart")
     heights = {t: (s.x, s.y, _heights(options, s)) for t, s in surfaces.items()}
@@ -151,14 +151,17 @@ def _figure(options: Any, surfaces: dict[str, Any], captions: dict[str, str]) ->
     shared = {"vmax": options.vmax, "log": options.log}
     names = _names(surface)
     flat = options.kind != "surface"
-    if others or not (surface.markers or surface.path is not None):
+    if others or not _has_places(surface):
+        lost = {t: "checkpoints not drawn" if _has_places(s) else "" for t, s in surfaces.items()}
+        captions = {t: style.lines(text, lost[t]) for t, text in captions.items()}
         return plots.compare(
             heights, kind="contour" if flat else "surface", captions=captions, label=label,
             filled=options.kind != "lines", axes_names=names, **shared,
         )  # fmt: skip
     # Checkpoints and paths lie in the plane: they are drawn from above.
     ax = style.figure(style.COLUMN, 3.0).add_subplot()
-    more = {"filled": options.kind != "lines", "markers": surface.markers, "ax": ax, **shared}
+    more = {"filled": options.kind != "lines", "markers": surface.markers, "ax": ax,
+            "beside": captions[title], **shared}  # fmt: skip
     if surface.path is not None:
         explained = surface.attributes.get("explained")
         plots.plot_trajectory(*heights[title], surface.path, explained=explained, **more)
@@ -167,23 +170,38 @@ def _figure(options: Any, surfaces: dict[str, Any], captions: dict[str, str]) ->
     return ax.figure
 
 
-def _lines(options: Any, surfaces: dict[str, Any]) -> Any:
+def _has_places(surface: Any) -> bool:
+    """Whether checkpoints or a path lie in the plane."""
+    return bool(surface.markers) or surface.path is not None
+
+
+def _lines(options: Any, surfaces: dict[str, Any], captions: dict[str, str]) -> Any:
     from landscape import plots
     from landscape.plots import style
 
+    if options.metric is not None:
+        raise RequestError("metric: pictures of lines show losses and accuracies; leave it out")
+    if not all(found.done.any() for found in surfaces.values()):
+        raise RequestError("picture: no point of the line is there yet; compute it first")
     fig = style.figure(style.COLUMN * min(len(surfaces), 2), 2.6 * -(-len(surfaces) // 2))
     for place, (title, found) in enumerate(surfaces.items(), 1):
         ax = fig.add_subplot(-(-len(surfaces) // 2), min(len(surfaces), 2), place)
-        splits = [name.removesuffix("_loss") for name in found.metrics if name.endswith("_loss")]
-        splits = [name for name in splits if name in ("train", "test")]
+        known = {name: values[found.done] for name, values in found.metrics.items()}
+        splits = [name.removesuffix("_loss") for name in known
+                  if name.endswith("_loss") and not name.endswith("_data_loss")]  # fmt: skip
+        # Training images say nothing of the population: the network depends on them.
+        errors_of = {name: "split" if name == "train" else "population" for name in splits}
+        errors_of = {n: of for n, of in errors_of.items() if f"{n}_loss_{of}_error" in known}
         plots.plot_line(
-            found.x,
-            {name: found.metrics[f"{name}_loss"] for name in splits},
-            {n: found.metrics[f"{n}_acc"] for n in splits if f"{n}_acc" in found.metrics} or None,
-            errors={n: found.metrics[f"{n}_loss_error"] for n in splits},
+            found.x[found.done],
+            {name: known[f"{name}_loss"] for name in splits},
+            {n: known[f"{n}_acc"] for n in splits if f"{n}_acc" in known} or None,
+            errors={n: known[f"{n}_loss_{of}_error"] for n, of in errors_of.items()},
+            errors_of=errors_of,
             ax=ax,
             log=options.log,
             title=title or None,
+            beside=captions[title],
             markers={name: place[0] for name, place in found.markers.items()} or None,
             xlabel=_names(found)[0],
         )
@@ -210,9 +228,15 @@ def _names(surface: Any) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def _progress(surface: Any) -> str:
-    done = surface.done
-    return "" if done.all() else f"{done.sum()} of {done.size} points so far, rest interpolated"
+def _progress(surface: Any) -> list[str]:
+    """What of a picture was not evaluated."""
+    done, told = surface.done, []
+    if not done.all():
+        rest = "" if surface.is_line else ", rest interpolated"
+        told.append(f"{done.sum()} of {done.size} points so far{rest}")
+    if surface.interpolated.any():
+        told.append(f"{surface.interpolated.sum()} of {done.size} points interpolated")
+    return told
 
 
 def _sharpness(options: Any, path: Path) -> str:
@@ -256,7 +280,10 @@ def _animate(options: Any, surfaces: dict[str, Any]) -> None:
 
     if len(surfaces) < 2:
         raise RequestError("animation: it needs several surfaces; use --along-training or --draw")
-    frames = [(title, s.x, s.y, _heights(options, s)) for title, s in surfaces.items()]
+    frames = [
+        ("\n".join([title, *_progress(s)]), s.x, s.y, _heights(options, s))
+        for title, s in surfaces.items()
+    ]
     kind = "surface" if options.kind == "surface" else "contour"
     made = animate(frames, kind=kind, log=options.log, vmax=options.vmax, dark=options.dark)
     save_animation(made, options.animation)

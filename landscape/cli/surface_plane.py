@@ -98,19 +98,16 @@ class Directions:
             explained = tuple(self._principal.explained[number] for number in numbers)
         return Plane(tuple(directions), self.identity(), markers, path, explained)
 
-    def default_range(self, plane: Any) -> list[tuple[float, float]]:
+    def default_range(self, plane: Any, points: Sequence[int]) -> list[tuple[float, float]]:
         """How far the grid goes along each direction where nothing else is asked for.
 
-        To a bit beyond the other checkpoints or the trajectory, otherwise from -1 to 1.
+        To a bit beyond the other checkpoints or the trajectory, with a point at the checkpoint;
+        otherwise from -1 to 1.
         """
-        if plane.path is not None:
-            return [_around([0.0, *plane.path[:, axis]]) for axis in range(len(self._parsed))]
-        if plane.markers:
-            places = list(plane.markers.values())
-            return [
-                _around([0.0, *(place[axis] for place in places)])
-                for axis in range(len(self._parsed))
-            ]
+        places = plane.path if plane.path is not None else list(plane.markers.values())
+        if len(places):
+            along = zip(zip(*places, strict=True), points, strict=True)
+            return [_around([0.0, *each], count) for each, count in along]
         return [(-1.0, 1.0)] * len(self._parsed)
 
     def _direction(self, axis: int) -> Any:
@@ -209,10 +206,16 @@ def _placed(tree: Any, like: Any) -> Any:
     return parameters.placed_like([leaves[name] for name in parameters.leaf_names(like)], like)
 
 
-def _around(places: Sequence[float]) -> tuple[float, float]:
+def _around(places: Sequence[float], points: int) -> tuple[float, float]:
+    """A range with the places well inside; of its equally spaced points one is zero."""
     low, high = min(places), max(places)
     margin = 0.2 * (high - low) or 1.0
-    return low - margin, high + margin
+    low, high = low - margin, high + margin
+    if points < 5:  # moving the range might leave a place outside
+        return low, high
+    step = (high - low) / (points - 1)
+    move = round(-low / step) * step + low
+    return low - move, high - move
 
 
 def _digest(path: Path) -> str:

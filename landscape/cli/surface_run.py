@@ -64,7 +64,7 @@ def _compute(options: Any, make_bar: MakeBar, plane: Any = None, ranges: Any = N
     objective, layout = objectives[options.split], loaded and loaded.layout
     if plane is None:
         plane = _plane(directions, objective, layout, path, make_bar)
-    ranges = asked or ranges or directions.default_range(plane)
+    ranges = asked or ranges or directions.default_range(plane, points)
     axes = [coordinates(*ends, count) for ends, count in zip(ranges, points, strict=True)]
     mesh = data_mesh(options.devices) if options.devices > 1 and not divide else None
     settings = {"normalization": options.normalize, "seed": options.seed}

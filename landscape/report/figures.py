@@ -98,9 +98,10 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
         found["blocks"] = Picture(
             *_svg(compare_blocks(sharpness)),
             f"λmax of every component of {', '.join(sharpness)} on a logarithmic axis.",
-            "λmax of the sub-diagonal blocks of the Hessian; the lines at the ends of the bars "
-            "span the lower to the upper bound; an asterisk marks what did not converge."
-            + (" Tinted: trained with SAM." if sam else ""),
+            "λmax of the sub-diagonal blocks of the Hessian; the lines through the points span "
+            "the lower to the upper bound, a triangle at the edge is a bound that is not positive "
+            "or infinite; an asterisk marks what did not converge."
+            + (" Open points: trained with SAM." if sam else ""),
         )
     curves = {run.label: run.metrics for run in runs if run.metrics}
     if curves:

@@ -5,8 +5,11 @@ import numpy as np
 from landscape.errors import RequestError
 
 
-def coordinates(low: float, high: float, points: int) -> np.ndarray:
+def coordinates(low: float, high: float, points: int = 51) -> np.ndarray:
     """``points`` equally spaced coordinates from ``low`` to ``high``, an exact zero where one is.
+
+    Around zero, where the checkpoint is, an odd number of points has one there; 50, the number that
+    makes 2,500 points of a plane, has none.
 
     Raises
     ------

@@ -1,16 +1,21 @@
 """The command ``surface`` on a small trained network."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import h5py
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from landscape.cli import main
-from landscape.surface import read_surface
+from landscape.cli import main, surface_pictures, surface_run
+from landscape.cli.surface import Options, summary
+from landscape.cli.surface_plane import _around
+from landscape.objective import Objective
+from landscape.surface import Measures, compute_surface, coordinates, read_surface
 
 WRITER = Path(__file__).parents[1] / "surface" / "kill_writer.py"
 
@@ -37,10 +42,82 @@ def surface(run, call, tmp_path):
 
 def test_both_splits_and_every_metric_come_in_one_file(surface):
     found = surface("--both-splits", "--gradient-norm", "--l2", 0.1, "--grid", "3x2")
-    assert {"train_loss", "test_loss", "train_acc", "train_loss_error", "test_gradient_norm",
+    assert {"train_loss", "test_loss", "train_acc", "train_loss_population_error",
+            "train_acc_split_error", "test_gradient_norm",
             "train_data_loss", "train_l2_term"} <= set(found["metrics"])  # fmt: skip
     assert found["grid"] == [3, 2]
-    assert found["largest_standard_error"] > 0
+    assert not found["checkpoint_on_grid"]
+    assert 0 < found["largest_split_error"] < found["largest_population_error"]
+
+
+def test_over_a_whole_test_split_only_the_error_for_the_population_is_left(surface):
+    found = surface("--split", "test", "--images", "None", "--grid", 2)
+    assert found["largest_split_error"] == 0
+    assert found["largest_population_error"] > 0
+
+
+def test_by_default_the_checkpoint_is_a_point_of_the_surface():
+    columns, rows = surface_run._grid(Options().grid)
+    assert 0 in coordinates(-1, 1, columns)
+    assert 0 in coordinates(-1, 1, rows)
+    assert columns * rows == 2601
+    assert 0 in coordinates(-1, 1)
+    for places in ([0, 1], [-0.3, 0, 2.7], [0], [0, -1e-3]):
+        axis = coordinates(*_around(places, 51), 51)
+        assert 0 in axis
+        assert axis[0] < min(places) <= max(places) < axis[-1]
+
+
+def test_points_without_a_certified_lambda_max_are_counted_and_told_by_the_status(tmp_path):
+    def cusp(w, batch):
+        return jnp.sum(jnp.abs(w) ** 1.5) * batch  # at zero its second derivative is infinite
+
+    made, path = Objective(cusp, jnp.ones(1), [jnp.ones(3)]), tmp_path / "s.h5"
+    wanted = Measures(lambda_max=0.01)
+    compute_surface(made, [jnp.ones(1)], [0.0, 1.0], measures=wanted, out=path)
+    found = summary(path)
+    assert (found.converged, found.data["lambda_max_not_finite"]) == (True, 0)
+    (tmp_path / "s.h5").unlink()
+    compute_surface(made, [jnp.ones(1)], [-1.0, 0.0, 1.0], measures=wanted, out=path)
+    with h5py.File(path, "r+", libver=("earliest", "v108")) as file:
+        file["max_eig_converged"][2] = 0
+    found = summary(path)
+    assert not found.converged
+    assert found.data["lambda_max_not_finite"] == found.data["lambda_max_not_converged"] == 1
+
+
+def test_the_picture_of_an_unfinished_line_shows_what_is_there_and_says_so(
+    surface, tmp_path, monkeypatch
+):
+    found = surface("--y", "none", "--both-splits", "--grid", 5)
+    with h5py.File(found["file"], "r+", libver=("earliest", "v108")) as file:
+        file["done"][3] = 0
+        file["train_loss"][3] = np.nan
+    drawn = []
+    monkeypatch.setattr(surface_pictures, "_save", lambda figure, *_: drawn.append(figure))
+    surface("--draw", found["file"], "--picture", tmp_path / "s.png")
+    ax = drawn[0].axes[0]
+    assert len(ax.get_lines()[0].get_xdata()) == 4
+    assert ax.texts[0].get_text() == "4 of 5 points so far"
+    names = {text.get_text() for text in ax.get_legend().get_texts()}
+    assert {"train ± standard error, split", "test ± standard error, population"} <= names
+
+
+def test_pictures_with_checkpoints_carry_what_is_said_of_them(
+    surface, steps, tmp_path, monkeypatch
+):
+    arguments = ["--x", f"to:{steps}@2", "--grid", "9", "--images", 4, "--adaptive", 0.5]
+    found = surface(*arguments, checkpoint=steps)
+    drawn = []
+    monkeypatch.setattr(surface_pictures, "_save", lambda figure, *_: drawn.append(figure))
+    with h5py.File(found["file"], "r+", libver=("earliest", "v108")) as file:
+        file["interpolated"][0] = 1
+    for files in ([found["file"]], [found["file"], tmp_path / "t.h5"]):
+        shutil.copy(found["file"], tmp_path / "t.h5")
+        surface("--draw", *files, "--picture", tmp_path / "s.png", checkpoint=steps)
+    alone, together = drawn
+    assert "9 of 81 points interpolated" in alone.axes[0].texts[-1].get_text()
+    assert sum("checkpoints not drawn" in text.get_text() for text in together.texts) == 2
 
 
 @pytest.mark.parametrize(("x", "y"), [("gradient", "sam"), ("eigenvector:1", "random")])
@@ -158,6 +235,7 @@ def test_a_running_computation_is_watched_without_disturbing_it(call, tmp_path):
         (["--range=0:1,0:1,0:1"], "is no range"),
         (["--grid", "0"], "grid: 0 points"),
         (["--batchnorm", "re-estimated"], "keeps no running statistics"),
+        (["--y", "none", "--metric", "train_acc", "--picture", "s.png"], "metric: pictures of"),
         (["--adaptive", "-1"], "adaptive: -1 is no tolerance"),
         (["--watch", "none.h5"], "no file none.h5"),
         (["--animation", "a.gif"], "animation: it needs several surfaces"),

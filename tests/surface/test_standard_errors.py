@@ -20,7 +20,9 @@ def losses_of(values, **options):
 def errors(made, name="train_loss", **options):
     line = [jnp.ones(1, made.params.dtype)]
     found = compute_surface(made, line, np.linspace(-1, 1, 3), **options)
-    return [found.metrics.get(f"{name}_{of}_error", [None] * 3)[-1] for of in ("population", "split")]
+    return [
+        found.metrics.get(f"{name}_{of}_error", [None] * 3)[-1] for of in ("population", "split")
+    ]
 
 
 def drawn(mean, spread, seed, dtype=np.float32):
