@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from landscape.cli import common, subject
-from landscape.cli.hessian_outcome import END, EXTRA, HELD_OUT, outcome
+from landscape.cli.hessian_outcome import END, EXTRA, HELD_OUT, TOP, outcome
 from landscape.cli.hessian_pictures import draw
 from landscape.errors import RequestError
 from landscape.progress import MakeBar
@@ -62,6 +62,8 @@ class Options(common.Common, subject.Subject, _Request):
     pass
 
 
+SCHEMA = 2  # of the datasets; files of another one are not gone on with
+
 # What changes a stored number, beside the subject.
 _SETTINGS = (
     "matrix", "method", "ends", "width", "confidence", "limit", "iterations", "seed", "top",
@@ -90,6 +92,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     settings = {name: getattr(options, name) for name in _SETTINGS}
     settings["held_out"] = {} if other is None else other.describe()["data"]
     request = {**described, **settings, "targets": ["whole", *blocks], "blocks": blocks}
+    request["schema"] = SCHEMA
     plan = _Plan(options, blocks, objective, other)
     if options.linearize:
         objective = objective.linearized()
@@ -225,7 +228,7 @@ class _Plan:
             if getattr(options, name):
                 shapes |= {f"{name}/{member}": () for member in members}
         if options.top:
-            shapes |= {f"top/{name}": (options.top,) for name in ("value", "residual", "upper")}
+            shapes |= {f"top/{name}": (options.top,) for name in TOP}
         if options.density:
             shapes |= {f"density/{n}": (options.starts, options.steps) for n in ("node", "weight")}
         if options.data_error:
@@ -389,8 +392,11 @@ class _Work:
         )
         # There are fewer than asked for if the products ran out.
         space = self.options.top - len(found.values)
-        columns = {"value": found.values, "residual": found.residuals, "upper": found.upper}
-        values = {k: np.pad(v, (0, space), constant_values=np.nan) for k, v in columns.items()}
+        columns = (found.values, found.residuals, found.upper, found.checks)
+        values = {
+            name: np.pad(column, (0, space), constant_values=np.nan)
+            for name, column in zip(TOP, columns, strict=True)
+        }
         values |= {"products": found.products, "converged": found.converged}
         self._write("top", **{f"top/{k}": v for k, v in values.items()})
 

@@ -1,15 +1,19 @@
 """What ``hessian`` prints, for programs and for people, from its result file."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from landscape.cli import common
 
 # Datasets of an end of a spectrum.
-END = ("estimate", "lower", "upper", "residual", "converged")
+END = ("estimate", "lower", "upper", "residual", "converged", "check", "product_error")
 
 # Of λmax over the split that is not analysed.
 HELD_OUT = "held_out_lambda_max"
+
+# Columns of the largest eigenvalues.
+TOP = ("value", "residual", "upper", "check")
 
 # Single numbers of the further measurements, by the option that asks for them.
 EXTRA = {
@@ -36,7 +40,7 @@ def outcome(path: Path, pictures: str | None) -> common.Outcome:
     data, converged = _data(stored)
 
     def show(console: Any) -> None:
-        for part in (*_tables(stored, data), *_remarks(data)):
+        for part in (*_tables(stored, data), *_remarks(stored, data)):
             console.print(part)
         console.print(f"written to {path}" + (f", drawn in {pictures}" if pictures else ""))
 
@@ -54,15 +58,11 @@ def _data(stored: Any) -> tuple[dict[str, Any], bool]:
         "matrix": attributes["matrix"],
         "file": str(stored.path),
     }
-    converged = True
     for i, target in enumerate(targets):
         entry: dict[str, Any] = {}
         if certified:
             for end in ("lambda_max", "lambda_min"):
                 entry[end] = _end(stored, f"{end}_", i)
-            converged &= entry["lambda_max"]["converged"]
-            if i == 0 and attributes["ends"] == "both":
-                converged &= entry["lambda_min"]["converged"]
         if power:
             entry["power"] = {**_power(stored, i), "products": attributes["iterations"]}
         if attributes["trace"]:
@@ -77,8 +77,7 @@ def _data(stored: Any) -> tuple[dict[str, Any], bool]:
             entry["parameters"] = int(stored["parameters"][i])
             data.setdefault("blocks", {})[target] = entry
     if attributes["top"]:
-        data["top"] = _records(stored, "top", ("value", "residual", "upper"))
-        converged &= bool(stored["top/converged"] == 1)
+        data["top"] = _records(stored, "top", TOP)
     if attributes["trace"]:
         data["frobenius"] = {
             "estimate": float(stored["trace/frobenius"]),
@@ -89,7 +88,6 @@ def _data(stored: Any) -> tuple[dict[str, Any], bool]:
         data["density"] = _density(stored)
     if attributes["data_error"]:
         data["data_error"] = _data_error(stored, data["lambda_max"])
-        converged &= data["data_error"].get(HELD_OUT, {"converged": True})["converged"]
     if attributes["scan"]:
         data["scan"] = [
             {
@@ -102,8 +100,8 @@ def _data(stored: Any) -> tuple[dict[str, Any], bool]:
             }
             for i, examples in enumerate(stored["scan/examples"])
         ]
-        converged &= all(entry["lambda_max"]["converged"] for entry in data["scan"])
-    return data, converged
+    top = not attributes["top"] or bool(stored["top/converged"] == 1)
+    return data, top and all(end["converged"] for _, end in _searched(stored, data))
 
 
 def _end(stored: Any, prefix: str, index: Any = ()) -> dict[str, Any]:
@@ -127,7 +125,8 @@ def _data_error(stored: Any, largest: dict[str, Any]) -> dict[str, Any]:
         found["held_out_split"] = stored.attributes["held_out"]["split"]
         found[HELD_OUT] = _end(stored, f"data_error/{HELD_OUT}_")
         # λmax over these images is no smaller than any quotient over them.
-        found["held_out_exceeds_upper_bound"] = found["held_out"] > largest["upper"]
+        surely = found["held_out"] - found[HELD_OUT]["product_error"]
+        found["held_out_exceeds_upper_bound"] = surely > largest["upper"]
     return found
 
 
@@ -183,13 +182,14 @@ def _tables(stored: Any, data: dict[str, Any]) -> list[Any]:
     tables = [_targets(stored, data)]
     if attributes["top"]:
         rows = [
-            [str(i + 1), *(f"{row[name]:.4g}" for name in ("value", "upper", "residual"))]
+            [str(i + 1), *(f"{row[name]:.4g}" for name in ("value", "upper", "check", "residual"))]
             for i, row in enumerate(data["top"])
             if row["value"] == row["value"]  # fewer than asked for, if the products ran out
         ]
         complete = "none missed" if stored["top/converged"] == 1 else "NOT CONVERGED"
         title = f"Largest eigenvalues ({complete}; {stored['top/products']:.0f} products)"
-        tables.append(common.grid(title, ("", "eigenvalue", "at most", "residual"), rows))
+        columns = ("", "eigenvalue", "at most", "in float64", "residual")
+        tables.append(common.grid(title, columns, rows))
     rows = _quantities(data)
     if rows:
         columns = ("quantity", "value", "± std. error or bounds")
@@ -269,7 +269,7 @@ def _quantities(data: dict[str, Any]) -> list[list[str]]:
         row("effective dimension at 1", found["estimate"], found["standard_error"])
     if "data_error" in data:
         found = data["data_error"]
-        row("λmax over these images", found["quotient"], found["standard_error"])
+        row("λmax over the analysed images", found["quotient"], found["standard_error"])
         if HELD_OUT in found:
             count, split = found["held_out_examples"], found["held_out_split"]
             images = f"{count:,.0f} images of the {split} split"
@@ -277,13 +277,13 @@ def _quantities(data: dict[str, Any]) -> list[list[str]]:
             top = found[HELD_OUT]
             bounds = f"[{top['lower']:.4g}, {top['upper']:.4g}]"
             bounds += "" if top["converged"] else " NOT CONVERGED"
-            rows.append([f"λmax over these {images}", f"{top['estimate']:.4g}", bounds])
+            rows.append([f"λmax over the same {images}", f"{top['estimate']:.4g}", bounds])
     return rows
 
 
-def _remarks(data: dict[str, Any]) -> list[str]:
+def _remarks(stored: Any, data: dict[str, Any]) -> list[str]:
     """What a reader of the numbers should not overlook."""
-    found, remarks = data.get("data_error", {}), []
+    remarks, found = _unconfirmed(stored, data), data.get("data_error", {})
     if found.get("held_out_exceeds_upper_bound"):
         quotient = _pm(found["held_out"], found["held_out_standard_error"])
         remarks.append(
@@ -293,6 +293,37 @@ def _remarks(data: dict[str, Any]) -> list[str]:
             f"λmax over the {found['held_out_split']} images is no smaller than that."
         )
     return remarks
+
+
+def _unconfirmed(stored: Any, data: dict[str, Any]) -> list[str]:
+    """Ends that are not called converged because product and check along the vector differ."""
+    remarks = []
+    for name, end in _searched(stored, data):
+        apart, interval = abs(end["estimate"] - end["check"]), end["upper"] - end["lower"]
+        narrow = interval <= stored.attributes["width"] * abs(end["estimate"])
+        # Bounds allow for what the two differ by, on both sides; other things widen them as well.
+        if not end["converged"] and (narrow or apart > 0.1 * interval):
+            remarks.append(
+                f"{name} is not confirmed: {end['estimate']:.6g} by products, {end['check']:.6g} "
+                f"along its vector in float64, residual {end['residual']:.2g}; "
+                "run `landscape doctor`"
+            )
+    return remarks
+
+
+def _searched(stored: Any, data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All eigenvalues that were to be certified, with names."""
+    if stored.attributes["method"] != "power":
+        yield "λmax", data["lambda_max"]
+        if stored.attributes["ends"] == "both":
+            yield "λmin", data["lambda_min"]
+        for name, entry in data.get("blocks", {}).items():
+            yield f"λmax of {name}", entry["lambda_max"]
+    for entry in data.get("scan", []):
+        yield f"λmax over {entry['examples']:,} images", entry["lambda_max"]
+    if HELD_OUT in data.get("data_error", {}):
+        found = data["data_error"]
+        yield f"λmax over the {found['held_out_split']} split", found[HELD_OUT]
 
 
 def _pm(value: float, error: float) -> str:

@@ -45,8 +45,17 @@ def _convergence(stored: Any) -> Any:
 
     estimate, upper = stored["history_estimate"][0], stored["history_upper"][0]
     known = np.isfinite(estimate)
+    products = np.append(1 + np.flatnonzero(known), stored["products"][0])
     estimate, upper = estimate[known], upper[known]
-    run = Convergence(np.arange(1, len(estimate) + 1), estimate, estimate, upper)
+    # The last word has what the history of the first start has not: the error of the products, and
+    # further starts.
+    last = {part: stored[f"lambda_max_{part}"][0] for part in ("estimate", "lower", "upper")}
+    run = Convergence(
+        products,
+        np.append(estimate, last["estimate"]),
+        np.append(estimate, last["lower"]),
+        np.append(upper, last["upper"]),
+    )
     converged = stored["lambda_max_converged"][0] == 1
     title = "Bounds on λmax" + ("" if converged else ", not converged")
     return plot_convergence({"λmax": run}, title=title, width=stored.attributes["width"])

@@ -41,11 +41,11 @@ class DataError:
         (S,) The same over S equal parts of the data, in order.
     held_out
         ``u'Hu`` over data that the vector was not computed from; None without such data. At most
-        λmax over the same data. Where the parameters do not depend on these data either, it is in
-        expectation at most λmax of the population, up to the standard error.
+        λmax over the same data. Where the parameters do not depend on these data either, its
+        expectation is at most λmax of the population; the standard error is about this expectation.
     held_out_lambda_max
         λmax over the same data with certified bounds, if it was asked for. Where the parameters do
-        not depend on these data, it is in expectation at least λmax of the population.
+        not depend on these data, its expectation is at least λmax of the population.
     """
 
     quotient: Estimate

@@ -206,6 +206,7 @@ def plot_data_error(
         if log:
             _logarithmic(ax, "y", low, high)
         ax.set_ylim(low, high)
+        style.note_below(ax, "dotted: upper bound on the left; open marker: ± standard error", 26)
     analysed, held_out = splits
     names = (f"λmax,\n{analysed} data", f"same vector,\n{held_out} data", f"λmax,\n{held_out} data")
     ax.set_xticks(range(3), names, fontsize=style.SMALL)

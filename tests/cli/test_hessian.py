@@ -68,6 +68,9 @@ def test_everything_at_once(measure, matrix, tmp_path):
     top = [pair["value"] for pair in found["top"]]
     np.testing.assert_allclose(top, values[::-1][:6], rtol=1e-3)
     assert all(pair["residual"] <= 2e-3 * values[-1] for pair in found["top"])
+    checks = [found["lambda_max"]["check"], *(pair["check"] for pair in found["top"])]
+    np.testing.assert_allclose(checks, values[::-1][[0, *range(6)]], rtol=1e-3)
+    assert 0 < found["lambda_max"]["product_error"] < 1e-3 * values[-1]
     for name, true in (("trace", np.trace(matrix)), ("frobenius", np.linalg.norm(matrix))):
         assert abs(found[name]["estimate"] - true) <= 5 * found[name]["standard_error"]
         assert found[name]["probes"] == 40
@@ -123,10 +126,12 @@ def test_linearizing_changes_no_number(measure):
     assert estimates[0] == pytest.approx(estimates[1], rel=1e-5)
 
 
-def test_running_out_of_products_is_told(measure):
+def test_running_out_of_products_is_told(measure, tmp_path):
     found = measure("--blocks", "none", "--limit", 3, "--scan", 100, expected=1)
     assert not found["lambda_max"]["converged"]
     assert not found["scan"][0]["lambda_max"]["converged"]
+    drawn = hessian_pictures._convergence(results.read(tmp_path / "h.h5"))
+    assert drawn.get_title() == "Bounds on λmax, not converged"
 
 
 def test_what_was_not_certified_has_bounds_and_is_not_called_converged(measure, tmp_path):
@@ -148,6 +153,12 @@ def test_what_was_not_certified_has_bounds_and_is_not_called_converged(measure, 
         assert cells[columns.index("converged")] == "λmax"
     words = [text.get_text() for text in hessian_pictures._spectrum(results.read(path)).texts]
     assert words[0].endswith("ticks: certified λmax")
+    closing = hessian_pictures._convergence(results.read(path))
+    estimate, upper = (line.get_xydata()[-1] for line in closing.lines[:2])
+    largest = found["lambda_max"]
+    np.testing.assert_array_equal(estimate, [largest["products"], largest["estimate"]])
+    np.testing.assert_array_equal(upper, [largest["products"], largest["upper"]])
+    assert closing.get_title() == "Bounds on λmax"
 
 
 @pytest.mark.parametrize(
@@ -210,6 +221,32 @@ def test_the_other_split_is_searched_and_all_bounds_share_the_confidence(
     with h5py.File(path, "r+") as file:
         file["data_error/held_out_lambda_max_converged"][...] = 0
     assert not hessian.summary(path).converged
+
+
+def test_a_value_that_its_check_does_not_confirm_is_said_and_not_converged(measure, tmp_path):
+    path, told = tmp_path / "h.h5", "λmax of first/kernel is not confirmed: "
+    measure("--blocks", "tensors", "--ends", "max")
+    assert not any("confirmed" in line for line in shown(path))
+    with h5py.File(path, "r+") as file:
+        value = file["lambda_max_estimate"][1]
+        file["lambda_max_check"][1] = 0.8 * value
+        file["lambda_max_lower"][1], file["lambda_max_upper"][1] = 0.4 * value, 1.4 * value
+        file["lambda_max_converged"][1] = 0
+    assert any(line.startswith(told) for line in shown(path))
+    assert not hessian.summary(path).converged
+    with h5py.File(path, "r+") as file:  # merely wide
+        file["lambda_max_check"][1] = value * (1 - 1e-6)
+    assert not any("confirmed" in line for line in shown(path))
+
+
+def test_files_of_the_earlier_schema_are_refused_by_its_number(measure, call, tmp_path):
+    path, arguments = tmp_path / "h.h5", ["--blocks", "none", "--ends", "max"]
+    measure(*arguments)
+    with h5py.File(path, "r+") as file:
+        file.attrs["request"] = file.attrs["request"].replace('"schema": 2', '"schema": 1')
+    status, _, err = call("hessian", "--objective", OWN, *arguments, "--out", path)
+    assert status == 2
+    assert "schema=1, this request has schema=2" in err
 
 
 def test_central_differences_agree(measure, matrix):
