@@ -161,6 +161,21 @@ class Model:
         """
         return self.intermediates(params, images, state=state).activations
 
+    def block_outputs(self, params, images, *, state=None):
+        """Output of every block, residual branch added: {"encoderblock_0": (B, tokens, width)}.
+
+        In network order, ordered as by `activations`; of a ResNet the units, (B, h, w, channels).
+        """
+        images, variables = self._check(params, images), self._variables(params, state)
+        _, kept = self.module.apply(
+            variables, images, mutable=["intermediates"], capture_intermediates=_is_block
+        )
+        return OrderedDict(
+            ("/".join(part for part in path if part != "Transformer"),
+             self._in_dtype_of(params, value[0]))
+            for (*path, kind), value in _leaves(kept["intermediates"]) if kind == "__call__"
+        )  # fmt: skip
+
     def attention(self, params, images, *, state=None):
         """Attention weights of every block of a ViT: {"encoderblock_0": (B, heads, T, T)}.
 
@@ -235,6 +250,17 @@ class Model:
     @staticmethod
     def _in_dtype_of(params, value):
         return value.astype(jax.tree.leaves(params)[0].dtype)
+
+
+def _is_block(module, method):
+    """Whether a call is that of a block, as flax asks it."""
+    from landscape.models.batchnorm_resnet import Unit
+    from landscape.models.mixer import MixerBlock
+    from landscape.models.resnet import ResidualUnit
+    from landscape.models.vit import EncoderBlock
+
+    blocks = (EncoderBlock, MixerBlock, ResidualUnit, Unit)
+    return method == "__call__" and isinstance(module, blocks)
 
 
 def _computed_in(params, dtype):

@@ -15,7 +15,7 @@ from landscape.errors import RequestError
 from landscape.parameters import leaf_names
 
 MOMENTUM = 0.9
-BETAS = (0.9, 0.999)
+BETAS = (0.9, 0.999)  # Table 8 of the paper prints 0.009 for β2 once: a misprint
 
 
 def schedule(peak: float, steps: int, warmup_steps: int, decay: str) -> optax.Schedule:

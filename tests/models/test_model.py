@@ -132,6 +132,29 @@ def test_hessian_products_are_symmetric_and_agree_with_differences_of_gradients(
     np.testing.assert_allclose(dot(difference, u), dot(hv, u), rtol=1e-4)
 
 
+@pytest.mark.parametrize(("name", "remat"), [("ViT-Mini/2", True), ("Mixer-Mini/2", False)])
+def test_the_head_sees_the_normed_output_of_the_last_block(name, remat):
+    model, params = build(name, head_init="lecun", remat=remat), initial(name)
+    outputs, found = jax.jit(lambda params: (
+        model.block_outputs(params, IMAGES), model.intermediates(params, IMAGES)
+    ))(params)  # fmt: skip
+    assert len(outputs) == 3
+    last = np.asarray(list(outputs.values())[-1])
+    normed = (last - last.mean(-1, keepdims=True)) / last.std(-1, keepdims=True)
+    features = normed[:, 0] if name.startswith("ViT") else normed.mean(1)
+    np.testing.assert_allclose(found.pre_logits, features, atol=1e-4)
+
+
+def test_the_outputs_of_residual_units_are_their_activations():
+    model, params = build("ResNet-Mini"), initial("ResNet-Mini")
+    outputs, activations = jax.jit(lambda params: (
+        model.block_outputs(params, IMAGES), model.activations(params, IMAGES)
+    ))(params)  # fmt: skip
+    assert list(outputs) == list(activations) == ["block1/unit1", "block2/unit1", "block3/unit1"]
+    for name, values in outputs.items():
+        np.testing.assert_array_equal(values, activations[name])
+
+
 def mini_activation_shapes(name):
     if name == "ViT-Mini/2":
         return {f"encoderblock_{i}/MlpBlock_0": (3, 17, 96) for i in range(3)}
