@@ -37,15 +37,15 @@ class Eigenpairs:
     confidence
         Probability that all upper bounds hold; they say that no eigenvalue was missed.
     checks
-        (k,) ``u'Hu`` in float64 by a program of its own (see
+        (k,) ``u'Hu`` by a program of its own, partly in float64 (see
         :meth:`landscape.Objective.rayleigh_quotient`); NaN for a matrix that has none.
     vectors
         A panel: a tree shaped like the parameters with a leading axis of k, orthonormal.
     products
         Products spent, the check and the residuals included.
     converged
-        Residuals within twice the tolerance, checks that agree with the products within the same,
-        and nothing missed above the smallest value, up to ``width`` times the largest magnitude.
+        Residuals within twice the tolerance, checks that agree with the products within it, and
+        nothing missed above the smallest value, up to ``width`` times the largest magnitude.
         If not, there may be fewer pairs than k.
     """
 
@@ -130,15 +130,15 @@ def eigenpairs(
     run.fill()
     rest, complete = run.check(width, 1 - confidence)
     found = run.residuals()
-    differences = np.nan_to_num(np.abs(found.values - found.checks))
     upper = np.fmax(np.maximum(found.values, rest), found.checks)
-    upper += np.linalg.norm(found.residuals) + run.slack + 2 * differences.max(initial=0.0)
-    accurate = np.maximum(found.residuals, differences) <= 2 * tolerance * run.scale
+    upper += np.linalg.norm(found.residuals) + run.slack + 2 * run.product_error
+    agreed = not (np.abs(found.values - found.checks) > tolerance * run.scale).any()
+    accurate = agreed and bool((found.residuals <= 2 * tolerance * run.scale).all())
     return dataclasses.replace(
         found,
         upper=upper,
         confidence=confidence,
-        converged=bool(complete and accurate.all()),
+        converged=complete and accurate,
     )
 
 
@@ -183,6 +183,7 @@ class _Run:
         self.products = self.starts = self.generation = self.rounds = 0
         self.projection, self.known = np.zeros((memory, memory)), 0
         self.converged = False
+        self.product_error = 0.0  # measured at the end
         self.basis = panel.zeros(like, memory)
         self.pending: Tree | None = None
         kept = journal.load()
@@ -356,6 +357,7 @@ class _Run:
             pairs.append(measured(self.objective, panel.take(vectors, i), self.products))
             self._count()
         values = np.array([pair.quotient for pair in pairs])
+        self.product_error = max((pair.product_error for pair in pairs), default=0.0)
         order = np.argsort(values)[::-1]
         vectors = jax.tree.map(lambda leaf: leaf[order], vectors)
         return Eigenpairs(

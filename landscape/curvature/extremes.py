@@ -191,8 +191,9 @@ def _lockstep(
     while active := [name for name, search in searches.items() if not search.finished]:
         images = products({name: searches[name].vector for name in active})
         for name in active:
+            before = searches[name].spent
             searches[name].advance(images.pop(name))
-            if progress is not None:
+            for _ in range(searches[name].spent - before if progress is not None else 0):
                 progress(name)
             if searches[name].finished:
                 finish(name)

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from landscape import parameters
 from landscape.devices import available_memory
-from landscape.errors import NotFinite, RequestError
+from landscape.errors import NotFinite
 from landscape.parameters import Tree
 
 
@@ -81,6 +81,22 @@ class Tridiagonal:
         """Ritz values (k,), ascending, and their residual norms (k,)."""
         values, vectors = scipy.linalg.eigh_tridiagonal(self.alpha, self.beta[:-1])
         return values, self.beta[-1] * np.abs(vectors[-1])
+
+    def settled(self, position: int) -> tuple[float, np.ndarray]:
+        """Residual norm and coordinates (j,) of the first or last Ritz vector (position 0 or -1).
+
+        They are in the first j vectors, as many as it takes until the residual is down to rounding:
+        after that the vectors lose their orthogonality to it, and further copies of the same Ritz
+        value appear, whose coordinates add up to nothing (Paige 1980).
+        """
+        last = self.ritz()[0][position]
+        for j in range(1, self.products + 1):
+            values, vectors = scipy.linalg.eigh_tridiagonal(self.alpha[:j], self.beta[: j - 1])
+            residual = self.beta[j - 1] * abs(float(vectors[-1, position]))
+            near = abs(values[position] - last) <= self.rounding
+            if near and residual <= 64 * self.error:
+                break
+        return residual, vectors[:, position]
 
     def ceiling(self, failure: float) -> float:
         """A value that no eigenvalue exceeds, except with probability ``failure``.
@@ -214,16 +230,15 @@ class Recurrence:
         done.noise = max(done.noise, math.ldexp(abs(asymmetry), int(exponent)))
 
     def ritz_vector(self, position: int) -> Tree | None:
-        """The unit Ritz vector at ``position`` (of ascending Ritz values), on the devices.
+        """The unit vector of the first or last Ritz value (position 0 or -1), on the devices.
 
         None where the basis was not kept.
         """
         if self.basis is None:
             return None
-        done = self.coefficients
-        _, coordinates = scipy.linalg.eigh_tridiagonal(done.alpha, done.beta[:-1])
+        _, coordinates = self.coefficients.settled(position)
         total = None
-        for weight, vector in zip(coordinates[:, position], self.basis, strict=True):
+        for weight, vector in zip(coordinates, self.basis, strict=False):
             part = jax.tree.map(lambda leaf, weight=weight: leaf * leaf.dtype.type(weight), vector)
             total = part if total is None else jax.tree.map(np.add, total, part)
         return parameters.unit(parameters.placed_like(jax.tree.leaves(total), self.vector))
@@ -251,7 +266,7 @@ class Recurrence:
         """Take up a kept state; without ``vector`` its coefficients only.
 
         Products here and now may differ in rounding from those before: another device, another
-        version. The larger error counts.
+        version, another precision. The larger error counts.
         """
         done, k = self.coefficients, len(kept["alpha"])
         done.epsilon = max(done.epsilon, kept["epsilon"])
@@ -259,9 +274,15 @@ class Recurrence:
         done.alpha[:], done.beta[:] = kept["alpha"], kept["beta"]
         self.basis = None
         if k and vector is not None:
+            like = self.vector
+
+            def row(place: int) -> Tree:
+                kept = vector(f"vector-{place}")
+                return jax.tree.map(lambda x, own: x.astype(own.dtype), kept, like)
+
             if kept["basis"]:
-                self.basis = [jax.device_get(vector(f"vector-{i}")) for i in range(k)]
-            self._previous, self.vector = vector(f"vector-{k - 1}"), vector(f"vector-{k}")
+                self.basis = [jax.device_get(row(place)) for place in range(k)]
+            self._previous, self.vector = row(k - 1), row(k)
 
 
 # What of the coefficients is kept.

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from landscape import parameters
 from landscape.curvature.lanczos import check_finite, rayleigh
 from landscape.parameters import Tree
@@ -21,23 +23,29 @@ class RitzPair:
         Its Rayleigh quotient, of a fresh product.
     residual
         ``||H u - quotient u||`` of that product.
-    check
-        The Rayleigh quotient in float64 by :meth:`landscape.Objective.rayleigh_quotient`, whose
-        program shares nothing with the product's; NaN for a matrix that has none.
+    check, check_error
+        The Rayleigh quotient by :meth:`landscape.Objective.rayleigh_quotient`, whose program shares
+        nothing with the product's, and the size of its error; NaN for a matrix that has none.
     """
 
     vector: Tree
     quotient: float
     residual: float
     check: float
+    check_error: float
 
     @property
-    def difference(self) -> float:
-        """How far product and check are apart: the product's error along the vector; 0 if unknown.
+    def product_error(self) -> float:
+        """How far the product is off along the vector, and with it the eigenvalue to first order.
 
-        By it the product misses this eigenvalue, to first order.
+        0 where it is not known.
         """
-        return 0.0 if math.isnan(self.check) else abs(self.quotient - self.check)
+        return float(np.nansum([abs(self.quotient - self.check), self.check_error]))
+
+    def agrees(self, tolerance: float) -> bool:
+        """Whether product and check are as near as the check's error and a tolerance allow."""
+        allowed = tolerance + 2 * float(np.nan_to_num(self.check_error))
+        return not abs(self.quotient - self.check) > allowed
 
 
 def measured(matrix: Any, vector: Tree, products: int) -> RitzPair:
@@ -51,7 +59,8 @@ def measured(matrix: Any, vector: Tree, products: int) -> RitzPair:
     quotient, residual = map(float, rayleigh(vector, matrix.product(vector)))
     check_finite([quotient, residual], products + 1)
     check = getattr(matrix, "rayleigh_quotient", None)
-    return RitzPair(vector, quotient, residual, math.nan if check is None else check(vector))
+    found = (math.nan, math.nan) if check is None else check(vector)
+    return RitzPair(vector, quotient, residual, *found)
 
 
 class Negated:

@@ -39,14 +39,13 @@ class Eigenvalue:
         Hessian-vector products spent.
     converged
         Whether the end was asked for, the interval is as narrow as was asked for, and the product
-        of the vector and its check in float64 confirm it.
+        of the vector and its check confirm it.
     check
-        ``u'Hu`` in float64 by a program of its own (see
-        :meth:`landscape.Objective.rayleigh_quotient`): an eigenvalue is at least as extreme. NaN
-        where it was not measured.
+        ``u'Hu`` by a program of its own, partly in float64 (see
+        :meth:`landscape.Objective.rayleigh_quotient`). NaN where it was not measured.
     product_error
         Size of the error of a product with a unit vector: from the precision, the asymmetry of the
-        products, and the difference of ``u'Hu`` from ``check``.
+        products, and the difference of ``u'Hu`` from ``check`` and of that from float64.
     """
 
     estimate: float
@@ -120,14 +119,14 @@ def enclosed(
         seen = [estimate] if one is None else [estimate, one.pair.quotient, one.pair.check]
         lower, upper = np.nanmin([lower, *seen]), np.nanmax([upper, *seen])
         # The error along the vector moves the eigenvalue; other directions may be twice as bad.
-        difference = one.pair.difference if one else 0.0
-        slack = rounding + 2 * difference
+        along = one.pair.product_error if one else 0.0
+        slack = rounding + 2 * along
         lower, upper = float(lower - slack), float(upper + slack)
         # An eigenvalue far below the norm of H cannot be known better than rounding allows.
         enough = max(width * reference, min(4 * rounding, width * magnitude))
         narrow = bool(upper - lower <= enough)
         if verified is not None:
-            narrow = narrow and bool(one and one.confirmed and difference <= tolerated)
+            narrow = narrow and one is not None and one.confirmed and one.pair.agrees(tolerated)
         return Eigenvalue(
             estimate,
             lower,
@@ -137,7 +136,7 @@ def enclosed(
             products,
             narrow,
             one.pair.check if one else math.nan,
-            max(error, difference),
+            max(error, along),
         )
 
     return Extremes(
@@ -160,30 +159,29 @@ def verify(matrix: Any, runs: Sequence[Recurrence], end: End, limit: int, seed: 
         If a product is not finite.
     """
     position, sign = (-1, 1) if end == "lambda_max" else (0, -1)
-    ritz = [run.coefficients.ritz() for run in runs]
-    best = int(np.argmax([sign * values[position] for values, _ in ritz]))
-    value, predicted = (float(row[position]) for row in ritz[best])
+    values = [float(run.coefficients.ritz()[0][position]) for run in runs]
+    best = int(np.argmax(np.multiply(sign, values)))
+    value, (predicted, _) = values[best], runs[best].coefficients.settled(position)
     spent = sum(run.coefficients.products for run in runs)
     rounding = max(run.coefficients.rounding for run in runs)
 
-    def confirmed(pair: RitzPair) -> bool:
+    def confirmed(pair: RitzPair, allowed: float) -> bool:
+        """Whether its residual is small enough, and its quotient is the recurrence's."""
         moved = abs(pair.quotient - value)
-        return pair.residual <= 2 * predicted + rounding and moved <= predicted + rounding
+        return pair.residual <= allowed and moved <= predicted + rounding + pair.residual
 
     vector, products = runs[best].ritz_vector(position), 0
     if vector is not None:
         pair, products = measured(matrix, vector, spent), 1
-        if confirmed(pair):
+        if confirmed(pair, 2 * predicted + rounding):
             return Verified(pair, True, products)
     scale = runs[best].coefficients.scale
-    vector, more = top_vector(
-        matrix if sign > 0 else Negated(matrix),
-        tolerance=float(np.clip(predicted / scale, 1e-4, 1e-2)) if scale else 1e-2,
-        limit=limit,
-        seed=seed,
-    )
+    tolerance = float(np.clip(predicted / scale, 1e-4, 1e-2)) if scale else 1e-2
+    matrix_of_largest = matrix if sign > 0 else Negated(matrix)
+    vector, more = top_vector(matrix_of_largest, tolerance=tolerance, limit=limit, seed=seed)
     pair = measured(matrix, vector, spent + products + more)
-    return Verified(pair, confirmed(pair), products + more + 1)
+    agreed = confirmed(pair, 2 * tolerance * scale + rounding)
+    return Verified(pair, agreed, products + more + 1)
 
 
 class Search:
@@ -237,6 +235,11 @@ class Search:
     @property
     def products(self) -> int:
         return sum(run.coefficients.products for run in self._runs)
+
+    @property
+    def spent(self) -> int:
+        """All products so far, those of measured vectors included."""
+        return self.found.lambda_max.products if self.found else 0
 
     def key(self, start: int) -> jax.Array:
         """Decides the start vector of a run."""

@@ -10,9 +10,9 @@ import contextlib
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +62,13 @@ class Composite:
 
     def __call__(self, params: Tree, *rest: Any) -> jax.Array:
         return self.criterion(self.outputs(params, *rest), rest[-1])
+
+
+class Quotient(NamedTuple):
+    """A Rayleigh quotient and the size of its error by rounding; NaN where it is not known."""
+
+    value: float
+    error: float
 
 
 class Objective:
@@ -507,23 +514,17 @@ class Objective:
                 "second_derivative: central differences give no curvature per example; "
                 "leave the data error out"
             )
-        step, weight = self._step("form"), self._scalar(1.0)
-        forms = []
-        for micro in self._data:
-            inputs = (self.params, self._fixed, vector, weight)
-            values = step.program(*inputs, micro)(*inputs, micro.batch, micro.mask)
-            forms.append(gathered(values)[: micro.examples])
         length = float(parameters.dot(vector, vector))
-        forms = np.concatenate(forms).astype(np.float64).reshape(self._draws, -1).mean(axis=0)
+        forms = np.concatenate(list(self._forms(vector))).reshape(self._draws, -1).mean(axis=0)
         return forms + self.l2 * length
 
-    def rayleigh_quotient(self, vector: Tree) -> float:
-        """``v'Av / v'v`` in float64, by a program that has nothing in common with the product's.
+    def rayleigh_quotient(self, vector: Tree) -> Quotient:
+        """``v'Av / v'v`` by a program that has nothing in common with the product's.
 
-        The loss is differentiated twice in forward mode, over all parameters also for a block, and
-        every operation is carried out in float64, whatever precision the network computes in. So
-        it tells a miscompiled product, and how far a product in low precision is off. One pass of
-        about the time of a product.
+        The loss is differentiated twice in forward mode, over all parameters also for a block: half
+        the time of a product. The micro-batch that contributes most is evaluated once more with
+        every operation in float64, whatever precision the network computes in, which shows how far
+        products are off. So it tells products that are miscompiled or of low precision.
 
         Parameters
         ----------
@@ -532,48 +533,65 @@ class Objective:
 
         Returns
         -------
-        float
-            NaN where it cannot be had: with central differences, for a loss with operations that
-            exist in one precision only (kernels, callbacks), and where it does not fit in memory.
+        Quotient
+            NaN where there is none: with central differences, and where it does not fit in memory.
         """
         self._check()
         _check_like(vector, self.params)
         if not self._exact:
-            return float("nan")
-        whole, fixed, along = self.params, self._fixed, vector
-        if self.is_block:
-            whole, fixed = self._whole(self.params), self._fixed._replace(leaves={})
-            rest = {
-                name: jnp.zeros_like(leaf)
-                for name, leaf in parameters.named_leaves(whole).items()
-                if name not in vector
-            }
-            along = parameters.with_leaves(whole, rest | vector)
-        structure = self._assembly.structure
-        step = dataclasses.replace(
-            self._step("form"),
-            assembly=Assembly(structure, self._assembly.names, whole=True),
-            float64=True,
-        )
-        total, count = 0.0, 0
-        with jax.enable_x64(True):
-            inputs = (whole, fixed, along, self._scalar(1.0))
-            try:
-                for micro in self._data:
-                    program = step.program(*inputs, micro)
-                    values = gathered(program(*inputs, micro.batch, micro.mask))
-                    total += float(np.sum(values[: micro.examples], dtype=np.float64))
-                    count += micro.examples
-            except (NoFloat64, OutOfMemory):
-                return float("nan")
+            return Quotient(float("nan"), float("nan"))
+        whole, along = self._unblocked(vector)
+        try:
+            forms = list(whole._forms(along))
+        except OutOfMemory:
+            return Quotient(float("nan"), float("nan"))
+        sizes = [float(np.abs(part).sum()) for part in forms]
+        heaviest = int(np.argmax(sizes))
+        try:
+            (precise,) = whole._forms(along, only=heaviest, float64=True)
+        except (NoFloat64, OutOfMemory):
+            share = float("nan")
+        else:
+            error = float(np.abs(precise - forms[heaviest]).sum())
+            share = error / sizes[heaviest] if error else 0.0
+            sizes[heaviest], forms[heaviest] = 0.0, precise
         leaves = (np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(vector))
-        return total / count / sum(float(np.vdot(leaf, leaf)) for leaf in leaves) + self.l2
+        scale = sum(map(len, forms)) * sum(float(np.vdot(leaf, leaf)) for leaf in leaves)
+        total = sum(float(part.sum()) for part in forms)
+        return Quotient(total / scale + self.l2, share * sum(sizes) / scale)
 
     def as_scipy(self) -> Any:
         """This matrix as a ``scipy.sparse.linalg.LinearOperator`` on raveled vectors."""
         return as_scipy(self)
 
     # --- passes -----------------------------------------------------------------------------------
+
+    def _forms(
+        self, vector: Tree, *, only: int | None = None, float64: bool = False
+    ) -> Iterator[np.ndarray]:
+        """``v'A_n v`` without the L2 term of each micro-batch's examples (B,), or of one of them.
+
+        With ``float64`` every operation is carried out in it.
+        """
+        step = dataclasses.replace(self._step("form"), float64=float64)
+        for position, micro in enumerate(self._data):
+            if only not in (None, position):
+                continue
+            with jax.enable_x64(True) if float64 else contextlib.nullcontext():
+                inputs = (self.params, self._fixed, vector, self._scalar(1.0))
+                values = step.program(*inputs, micro)(*inputs, micro.batch, micro.mask)
+            yield gathered(values)[: micro.examples].astype(np.float64)
+
+    def _unblocked(self, vector: Tree) -> tuple["Objective", Tree]:
+        """The objective of all parameters that a block is part of, and the block's vector there."""
+        if not self.is_block:
+            return self, vector
+        whole = self._changed()
+        whole.params = self._whole(self.params)
+        whole._fixed = self._fixed._replace(leaves={})
+        whole._assembly = dataclasses.replace(self._assembly, whole=True)
+        zeros = jax.tree.map(jnp.zeros_like, whole.params)
+        return whole, parameters.with_leaves(zeros, vector)
 
     def _mean(self, kind: Kind, at: Tree) -> Tree:
         """Mean of a step over the data, plus the L2 term's part."""
