@@ -91,8 +91,9 @@ class ResultFile:
     constants
         Datasets known at the start (coordinates, directions, names), by path.
     origin
-        Provenance, from :func:`provenance`. A file that is gone on with in another environment
-        (versions, devices, flags) says so: its attribute ``resumed_with`` lists what was new.
+        Provenance; what :func:`provenance` gives is added if it is not in it. A file that is gone
+        on with in another environment (versions, devices, flags) says so: its attribute
+        ``resumed_with`` lists what was new.
 
     Raises
     ------
@@ -115,7 +116,9 @@ class ResultFile:
         self.path = Path(path)
         self.resumed = self.path.exists()
         request = json.loads(json.dumps({"kind": kind, "schema": SCHEMA, **request}))
-        origin = origin or {}
+        origin = dict(origin or {})
+        if "versions" not in origin:
+            origin = provenance(**{"command": Path(sys.argv[0]).name, **origin})
         if self.resumed:
             _refuse_other_request(self.path, request, origin)
         else:

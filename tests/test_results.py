@@ -77,7 +77,6 @@ def test_a_file_of_another_precision_is_refused_with_what_to_do(tmp_path):
     make(tmp_path / "s.h5").close()
     with pytest.raises(RequestError, match=r"float64, .* float32; set JAX_ENABLE_X64=1 to go on"):
         make(tmp_path / "s.h5", origin={**ORIGIN, "x64": False})
-    make(tmp_path / "s.h5", origin={}).close()
 
 
 def test_a_file_says_with_what_it_was_gone_on(tmp_path):
@@ -97,6 +96,14 @@ def test_a_file_says_with_what_it_was_gone_on(tmp_path):
     assert attributes["versions"] == {"jax": "0.10.2"}
     found = [{k: v for k, v in r.items() if k != "since"} for r in attributes["resumed_with"]]
     assert found == [{"versions": {"jax": "0.12.0"}}, {"device": "8 x cpu (cpu)"}]
+
+
+def test_a_file_has_provenance_also_where_its_author_gives_none(tmp_path):
+    make(tmp_path / "s.h5", origin={"mine": 3}).close()
+    attributes = results.read(tmp_path / "s.h5").attributes
+    assert attributes["mine"] == 3
+    assert {"versions", "device", "x64", "backend"} <= attributes.keys()
+    assert attributes["backend"]["verdict"] == "passed"
 
 
 @pytest.mark.parametrize("content", [b"", b"no HDF5 at all", b"\x89HDF\r\n\x1a\n" + b"\0" * 50])
@@ -163,7 +170,7 @@ import sys
 import numpy as np
 from landscape import results
 with results.ResultFile(sys.argv[1], "surface", request={}, fields={"v": results.Field((4000,))},
-                        done=(4000,)) as file:
+                        done=(4000,), origin={"versions": {}}) as file:
     print("open", flush=True)
     for i in np.flatnonzero(~file.done):
         file.write(i, v=float(i))

@@ -79,10 +79,10 @@ def _differences(loss: Callable, batch: Any, params: Any, state: Any, vector: An
             compiler_options={"xla_backend_optimization_level": 0},
         )
         ends = [
-            gradient(jax.tree.map(lambda p, v, s=sign: p + s * _STEP * v, params, vector))
-            for sign in (1, -1)
+            _as(gradient(jax.tree.map(lambda p, v, s=step: p + s * v, params, vector)), "f8")
+            for step in (_STEP, -_STEP)
         ]
-        return jax.tree.map(lambda up, down: (np.asarray(up) - down) / (2 * _STEP), *ends)
+    return jax.tree.map(lambda up, down: (up - down) / (2 * _STEP), *ends)
 
 
 def softmax_regression(mesh: Mesh | None = None) -> Found:

@@ -45,7 +45,10 @@ def backend() -> dict[str, Any]:
     says what was tried: ``"doctor"`` (with the time), or the ``"quick check"`` of two programs.
     """
     found = configuration()
-    known = {"flags": found["flags"], "known_bad": xla_flags.is_known_bad(found["jaxlib"])}
+    known = {
+        "flags": _without_folders(found["flags"]),
+        "known_bad": xla_flags.is_known_bad(found["jaxlib"]),
+    }
     known |= _stored(found) or _quick_check(json.dumps(found, sort_keys=True))
     if known["failed"]:
         warnings.warn(
@@ -54,6 +57,11 @@ def backend() -> dict[str, Any]:
             stacklevel=3,
         )
     return known
+
+
+def _without_folders(flags: Sequence[str]) -> list[str]:
+    """Files are handed on: ``--xla_dump_to=...`` says enough."""
+    return [flag.partition("=")[0] + "=..." if "/" in flag else flag for flag in flags]
 
 
 def store(found: Mapping[str, Any], failed: Sequence[str]) -> None:

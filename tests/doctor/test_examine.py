@@ -81,6 +81,11 @@ class TestVerdict:
         assert found["flags"] == xla_flags.in_force()
         assert found["known_bad"] == xla_flags.is_known_bad()
 
+    def test_no_folder_of_the_machine_is_stored(self, monkeypatch):
+        monkeypatch.setattr("landscape.doctor.programs.wrong", lambda: [])
+        monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=/home/me --xla_another=1")
+        assert verdict.backend()["flags"] == ["--xla_another=1", "--xla_dump_to=..."]
+
     def test_a_wrong_compiler_is_stored_and_told(self, monkeypatch):
         monkeypatch.setattr("landscape.doctor.programs.wrong", lambda: ["jax issue 39103"])
         with pytest.warns(UserWarning, match="computes wrongly here .*39103.* doctor"):

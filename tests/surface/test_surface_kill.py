@@ -38,7 +38,7 @@ def finish(process):
 def contents(path):
     """Every dataset and attribute but the time of creation."""
     with h5py.File(path) as file:
-        found = dict(file.attrs)
+        found = {k: v for k, v in file.attrs.items() if k != "created"}
         file.visititems(lambda name, item: found.update({name: np.asarray(item)})
                         if isinstance(item, h5py.Dataset) else None)  # fmt: skip
     return found
