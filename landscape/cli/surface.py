@@ -31,7 +31,7 @@ class _Request:
     range: str | None = None
     """1 (from -1 to 1), =-0.5:1.5, =-1:1,0:2 (default: 1, or what checkpoints and steps need)."""
     adaptive: float | None = None
-    """Interpolate where that was right to this fraction of the loss (0.05) on half the grid."""
+    """Interpolate where half the grid was right to this fraction of the loss above its minimum."""
     both_splits: bool = False
     """Evaluate the other split too, in the same file."""
     gradient_norm: bool = False

@@ -86,5 +86,4 @@ def _unit(tree: Tree, like: Tree, what: str) -> Tree:
     length = float(parameters.norm(tree))
     if not 0 < length < float("inf"):
         raise RequestError(f"direction: the {what} has norm {length:g}; choose another direction")
-    found = parameters.scaled(tree, 1 / length)
-    return jax.tree.map(lambda t, p: t.astype(p.dtype), found, like)
+    return jax.tree.map(lambda t, p: t.astype(p.dtype), parameters.unit(tree), like)

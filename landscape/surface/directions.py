@@ -147,7 +147,13 @@ def _normalised(draw: jax.Array, weights: jax.Array, rule: Normalization, axes: 
     elif rule != "none":
         axes = axes if rule == "filter" else tuple(range(weights.ndim))
         # Only a filter of zeros has a zero draw norm in its way, and it stays zero.
-        length = jnp.sqrt(jnp.sum(draw**2, axes, keepdims=True))
-        wanted = jnp.sqrt(jnp.sum(weights**2, axes, keepdims=True))
+        length, wanted = _lengths(draw, axes), _lengths(weights, axes)
         draw = draw * (wanted / jnp.where(length > 0, length, jnp.ones_like(length)))
     return draw.astype(weights.dtype)
+
+
+def _lengths(leaf: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """Norms over the axes, also where the squares of the entries are no numbers."""
+    largest = jnp.max(jnp.abs(leaf), axes, keepdims=True)
+    scale = jnp.where(largest > 0, largest, jnp.ones_like(largest))
+    return scale * jnp.sqrt(jnp.sum((leaf / scale) ** 2, axes, keepdims=True))

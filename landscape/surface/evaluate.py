@@ -50,7 +50,8 @@ def compute_surface(
         statistics.
     adaptive
         Evaluate only where linear interpolation from half the grid was off by more than this
-        fraction of the loss; the rest is interpolated and marked as such. None for every point.
+        fraction of the loss above its minimum; the rest is interpolated and marked as such. None
+        for every point.
     mesh
         Spread the points over these devices, every one with all data; the same values as on one
         device. For objectives that have no mesh themselves.

@@ -49,8 +49,8 @@ def wanted(values: np.ndarray, level: int, tolerance: float) -> np.ndarray:
     """Which points of a level must be evaluated, given the values of all levels below it.
 
     A point is needed where the level below was not predicted by linear interpolation from the
-    level below that: next to a point that was off by more than ``tolerance`` of its height, or
-    that is not finite.
+    level below that: next to a point that was off by more than ``tolerance`` of its height above
+    the lowest point (a constant added to the loss changes nothing), or that is not finite.
 
     Parameters
     ----------
@@ -70,10 +70,11 @@ def wanted(values: np.ndarray, level: int, tolerance: float) -> np.ndarray:
     if level <= ALWAYS:
         return of_level(shape, level)
     predicted = interpolated(values, level - 2)
-    heights = np.abs(values)
-    finite = heights[np.isfinite(heights)]
-    floor = 1e-3 * np.median(finite) if finite.size else 0.0  # a height of zero has no scale
+    finite = values[np.isfinite(values)]
+    lowest = finite.min() if finite.size else 0.0
+    floor = 1e-3 * np.median(finite - lowest) if finite.size else 0.0  # the lowest has no scale
     with np.errstate(invalid="ignore"):
+        heights = values - lowest
         good = np.abs(values - predicted) <= tolerance * (heights + floor)
     bad = (of_points == level - 1) & ~good
     near = _widened(bad, [levels(points) <= level - 1 for points in shape])

@@ -40,7 +40,7 @@ class Plane:
 
 def cosine(a: Tree, b: Tree) -> float:
     """Cosine of the angle between two directions; in high dimensions near zero for random ones."""
-    return float(parameters.dot(a, b) / (parameters.norm(a) * parameters.norm(b)))
+    return float(parameters.dot(parameters.unit(a), parameters.unit(b)))
 
 
 def relative_lengths(directions: Sequence[Tree], params: Tree) -> tuple[float, ...]:
@@ -57,10 +57,9 @@ def orthogonal(direction: Tree, to: Tree) -> Tree:
     RequestError
         If nothing but rounding is left.
     """
-    share = parameters.dot(direction, to) / parameters.dot(to, to)
-    left = parameters.add_scaled(direction, -share, to)
-    again = parameters.dot(left, to) / parameters.dot(to, to)  # once more, against rounding
-    left = parameters.add_scaled(left, -again, to)
+    left, along = direction, parameters.unit(to)
+    for _ in range(2):  # once more, against rounding
+        left = parameters.add_scaled(left, -parameters.dot(left, along), along)
     if float(parameters.norm(left)) <= 1e-4 * float(parameters.norm(direction)):
         raise RequestError("orthogonalize: the two directions are parallel; choose another one")
     return left

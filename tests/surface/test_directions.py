@@ -124,6 +124,16 @@ def test_leaves_can_be_ignored_by_pattern_and_axes_chosen(params):
     )
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_filters_whose_squares_are_no_numbers_have_the_norm_of_their_weights(scale):
+    weights = {"kernel": jnp.asarray(scale * np.random.default_rng(0).normal(size=(5, 3)), "f")}
+    found = random_direction(weights, 0)["kernel"]
+    for column in range(3):
+        wanted = np.linalg.norm(np.asarray(weights["kernel"], float)[:, column])
+        length = np.linalg.norm(np.asarray(found, float)[:, column])
+        assert length == pytest.approx(wanted, rel=1e-5, abs=0)
+
+
 def test_a_filter_of_zeros_stays_zero_and_finite():
     direction = random_direction({"kernel": jnp.zeros((3, 2)).at[:, 1].set(1.0)}, 0)["kernel"]
     assert jnp.all(direction[:, 0] == 0)

@@ -78,3 +78,12 @@ def test_lines_are_refined_as_well():
     found, evaluated = refined(np.abs(x) + 0.1, 0.02)
     assert evaluated.sum() < 30
     np.testing.assert_allclose(found, np.abs(x) + 0.1, rtol=0.02)
+
+
+def test_a_constant_added_to_the_loss_hides_no_feature():
+    y, x = np.mgrid[-1:1:33j, -1:1:33j]
+    heights = x**2 + y**2 + 0.5 * np.exp(-((x - 0.6) ** 2 + (y - 0.6) ** 2) / 0.02)
+    _, expected = refined(heights, 0.05)
+    found, evaluated = refined(heights + 1024, 0.05)
+    np.testing.assert_array_equal(evaluated, expected)
+    assert np.max(np.abs(found - 1024 - heights)) < 0.05

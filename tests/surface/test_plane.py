@@ -33,6 +33,13 @@ def test_an_orthogonal_direction_has_nothing_left_of_the_other():
         orthogonal(parameters.scaled(a, -3.0), a)
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_directions_whose_squares_are_no_numbers_have_an_angle(scale):
+    a, b = jnp.array([3.0, 4.0]) * scale, jnp.array([1.0, 0.0]) * scale
+    assert cosine(a, b) == pytest.approx(0.6)
+    assert cosine(orthogonal(a, b), b) == pytest.approx(0, abs=1e-6)
+
+
 def test_the_line_to_another_checkpoint_reaches_it_at_one():
     matrix, (w, other) = rotated([1.0, 4.0]), np.random.default_rng(1).normal(size=(2, 2))
     made = quadratic(np.asarray(matrix, "f"), w.astype("f"))
