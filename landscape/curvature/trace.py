@@ -38,6 +38,10 @@ class Trace:
     samples
         (probes, leaves): what each leaf contributed to each sample; empty where the probes were
         deflated.
+    looks
+        At how many numbers of probes it could have ended; the errors are widened for it.
+    converged
+        Whether the asked for error was reached; always, if none was asked for.
     """
 
     trace: Estimate
@@ -45,6 +49,8 @@ class Trace:
     products: int
     names: tuple[str, ...] = ()
     samples: np.ndarray | None = None
+    looks: int = 1
+    converged: bool = True
 
     def blocks(self, blocks: Mapping[str, Sequence[str]]) -> dict[str, Estimate]:
         """Traces of sub-diagonal blocks ``{block: [leaf names]}``, at no further cost.
@@ -63,10 +69,11 @@ class Trace:
         unknown = [name for names in blocks.values() for name in names if name not in place]
         if unknown:
             raise RequestError(f"blocks: no parameter {unknown[0]!r}; see parameters.leaf_names")
-        return {
-            block: Estimate.of(self.samples[:, [place[name] for name in names]].sum(axis=1))
+        sums = {
+            block: self.samples[:, [place[name] for name in names]].sum(axis=1)
             for block, names in blocks.items()
         }
+        return {block: Estimate.of(sum_).looked_at(self.looks) for block, sum_ in sums.items()}
 
 
 def trace(
@@ -88,7 +95,8 @@ def trace(
     probes
         Number of products; the most if ``relative_error`` is given.
     relative_error
-        Stop when the standard error is below this times the estimate, after eight probes or more.
+        Stop when the standard error is below this times the estimate. It is looked at after 30, 60,
+        120, ... probes, and the standard error is widened for the looks that there may be.
     deflate
         Orthonormal vectors (:attr:`Eigenpairs.vectors`) whose part of the trace is taken exactly,
         at one product each; the probes then see only the rest, whose spread is smaller.
@@ -121,50 +129,62 @@ def trace(
     exact = 0.0
     if deflate is not None:
         exact, count = _trace_inside(objective, deflate, progress)
-    kept = journal.load() or {"samples": [], "squares": []}
-    samples, squares = kept["samples"], kept["squares"]
-    while len(samples) < probes and not _enough(samples, exact, relative_error):
+    kept = journal.load() or {"samples": [], "norms": []}
+    samples, norms = kept["samples"], kept["norms"]
+    ends = _ends(probes) if relative_error is not None else [probes]
+
+    def so_far() -> Estimate:
+        return Estimate.of(np.array(samples).sum(axis=1) + exact).looked_at(len(ends))
+
+    def enough() -> bool:
+        if relative_error is None or len(samples) not in ends:
+            return False
+        return so_far().standard_error <= relative_error * abs(so_far().estimate)
+
+    while len(samples) < probes and not enough():
         key = jax.random.fold_in(jax.random.key(seed), len(samples))
         vector = parameters.signs(key, like)
         if deflate is not None:
             vector, _ = panel.split(deflate, vector)
-        parts, square = _sample(vector, objective.product(vector))
+        parts, norm = _sample(vector, objective.product(vector))
         check_finite(parts, len(samples) + 1)
         samples.append(np.asarray(parts, np.float64).tolist())
-        squares.append(float(square))
-        journal.save({"samples": samples, "squares": squares})
+        norms.append(float(norm))
+        journal.save({"samples": samples, "norms": norms})
         if progress is not None:
             progress()
-    found = np.array(samples)
-    whole = Estimate.of(found.sum(axis=1) + exact)
+    status = {"looks": len(ends), "converged": relative_error is None or enough()}
     if deflate is not None:
-        return Trace(whole, None, count + len(found))
+        return Trace(so_far(), None, count + len(samples), **status)
     return Trace(
-        whole,
-        Estimate.of(np.array(squares)).root(),
-        len(found),
+        so_far(),
+        Estimate.root_mean_square(np.array(norms)).looked_at(len(ends)),
+        len(samples),
         tuple(parameters.leaf_names(like)),
-        found,
+        np.array(samples),
+        **status,
     )
 
 
-def _enough(samples: list, exact: float, relative_error: float | None) -> bool:
-    if relative_error is None or len(samples) < 8:
-        return False
-    so_far = Estimate.of(np.array(samples).sum(axis=1) + exact)
-    return so_far.standard_error <= relative_error * abs(so_far.estimate)
+def _ends(probes: int) -> list[int]:
+    """The numbers of probes at which a search may end."""
+    ends, count = [], 30
+    while count < probes:
+        ends.append(count)
+        count *= 2
+    return [*ends, probes]
 
 
 @jax.jit
 def _sample(vector: Tree, image: Tree) -> tuple[jax.Array, jax.Array]:
-    """What each leaf contributes to ``v'Av`` (leaves,), and ``|Av|^2``."""
+    """What each leaf contributes to ``v'Av`` (leaves,), and ``|Av|``."""
     parts = [
         parameters.dot(v, h)
         for v, h in zip(jax.tree.leaves(vector), jax.tree.leaves(image), strict=True)
     ]
     widest = parameters.total(parts).dtype
     leaves = jnp.stack([part.astype(widest) for part in parts])
-    return leaves, parameters.dot(image, image)
+    return leaves, parameters.norm(image)
 
 
 def _trace_inside(objective, basis: panel.Panel, progress) -> tuple[float, int]:
@@ -217,9 +237,11 @@ def xtrace(
 ) -> Trace:
     """Trace by leave-one-out estimates: every probe is at once part of the range and a sample.
 
-    Takes the memory of about 1.5 ``products`` vectors. The samples share most of their range, so
-    the standard error is right only while that is a small part of the space (0.75 of the true one
-    at half of it).
+    Takes the memory of about 1.5 ``products`` vectors. The samples share most of their range and
+    are not independent: their spread tells too little, a jackknife too much. A part of the estimate
+    that depends on k probes together (Hoeffding's decomposition) enters the variance told by the
+    spread with 1/k of its weight, that of the jackknife with k times, so that the geometric mean
+    of the two, which is the standard error given, is at least the true one.
 
     Raises
     ------
@@ -229,7 +251,8 @@ def xtrace(
     References
     ----------
     Epperly, Tropp, Webber, XTrace: making the most of every sample in stochastic trace
-    estimation, SIAM J. Matrix Anal. Appl. 45 (2024).
+    estimation, SIAM J. Matrix Anal. Appl. 45 (2024); Efron, Stein, The jackknife estimate of
+    variance, Ann. Stat. 9 (1981).
     """
     _check_products(products, 4)
     size = parameters.size(objective.params)
@@ -238,21 +261,55 @@ def xtrace(
     basis, triangle = panel.orthonormalise(_images(objective, probes, progress))
     inside = panel.gram(basis, _images(objective, basis, progress))
     check_finite(inside, 2 * count)
-    kept = np.diag(triangle) > 0
-    if not kept.all() or count == size:  # the range holds the whole matrix
-        return Trace(Estimate(float(np.trace(inside)), 0.0, count), None, 2 * count)
+    if count == size or not np.diag(triangle).all():  # the range holds the whole matrix, up to
+        epsilon = max(float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(basis))  # rounding
+        hidden = 10 * epsilon * size**0.5 * float(np.max(np.diag(triangle)))
+        return Trace(Estimate(float(np.trace(inside)), hidden, count), None, 2 * count)
     weights = panel.gram(basis, probes)  # Q'W; the directions of Gaussian probes are isotropic
     lengths = np.diag(panel.gram(probes, probes))
-    # s_i: the direction within Q that only the i-th probe's image reaches.
-    directions = np.linalg.inv(triangle).T
+    return Trace(leave_one_out_estimate(inside, weights, triangle, lengths, size), None, 2 * count)
+
+
+def leave_one_out_estimate(
+    inside: np.ndarray, weights: np.ndarray, images: np.ndarray, lengths: np.ndarray, size: int
+) -> Estimate:
+    """The trace of an operator of dimension ``size`` from m probes; see :func:`xtrace`.
+
+    In an orthonormal basis Q of the images' span: ``inside`` is Q'AQ, the columns of ``weights``
+    and ``images`` are the probes' parts in the span and their images, all (m, m); ``lengths`` (m,)
+    the probes' squared lengths.
+    """
+    count = len(lengths)
+    samples, directions = _leave_one_out(inside, weights, images, lengths, size)
+    means = []  # the estimates from all probes but one
+    for i in range(count):
+        others = np.arange(count) != i
+        part = np.linalg.qr(directions[:, [i]], mode="complete")[0][:, 1:].T  # of the others' range
+        fewer, _ = _leave_one_out(
+            part @ inside @ part.T,
+            part @ weights[:, others],
+            part @ images[:, others],
+            lengths[others],
+            size,
+        )
+        means.append(fewer.mean())
+    spread = Estimate.of(samples)
+    jackknife = (count - 1) * Estimate.of(np.array(means)).standard_error
+    return Estimate(spread.estimate, spread.standard_error**0.5 * jackknife**0.5, count)
+
+
+def _leave_one_out(
+    inside: np.ndarray, weights: np.ndarray, images: np.ndarray, lengths: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """An estimate (m,) for every probe, with the range of the others' images; and the directions
+    (m, m) within Q that only one probe's image reaches."""
+    directions = np.linalg.inv(images).T
     directions = directions / np.linalg.norm(directions, axis=0)
-    samples = []
-    for w, r, s, square in zip(weights.T, triangle.T, directions.T, lengths, strict=True):
-        inner = w - s * (s @ w)  # the probe's part in the range of all the others
-        outside = w @ r - 2 * inner @ r + inner @ inside @ inner
-        scale = (size - count + 1) / (square - inner @ inner)
-        samples.append(np.trace(inside) - s @ inside @ s + scale * outside)
-    return Trace(Estimate.of(np.array(samples)), None, 2 * count)
+    inner = weights - directions * (directions * weights).sum(axis=0)  # in the others' range
+    outside = (weights * images - 2 * inner * images + inner * (inside @ inner)).sum(axis=0)
+    scale = (size - len(lengths) + 1) / (lengths - (inner**2).sum(axis=0))
+    left = np.trace(inside) - (directions * (inside @ directions)).sum(axis=0)
+    return left + scale * outside, directions
 
 
 def _check_products(products: int, least: int) -> None:
