@@ -13,14 +13,27 @@ from landscape.errors import RequestError
 from landscape.objective.batches import MicroBatch
 
 
-def rounding_noise(loss: float, nearby: Sequence[float], examples: int) -> float:
+def rounding_noise(
+    loss: float, again: float, nearby: Sequence[float], examples: int, epsilon: float
+) -> float:
     """What rounding does to the mean loss of as many examples.
 
-    ``nearby`` are the sums of the losses at parameters a unit roundoff away from those of
-    ``loss``. An evaluation rounds after every operation, so several such changes add up.
+    Parameters
+    ----------
+    loss, again
+        The sum of their losses, evaluated twice.
+    nearby
+        The same at parameters a unit roundoff away. An evaluation rounds after every operation, so
+        several such changes add up.
+    examples
+        How many.
+    epsilon
+        The unit roundoff. Where already two evaluations differ, not more than some times this is
+        taken for rounding: the loss may be random.
     """
-    changes = [abs(other - loss) for other in nearby if np.isfinite(other - loss)]
-    return 32 * max(changes, default=0.0) / examples
+    changes = [abs(other - loss) for other in (again, *nearby) if np.isfinite(other - loss)]
+    noise = 32 * max(changes, default=0.0) / examples
+    return noise if again == loss else min(noise, 64 * epsilon)
 
 
 def check_repeatable(loss: Callable[[], float], noise: float) -> None:

@@ -672,11 +672,12 @@ class Objective:
             return self._sums(self.params, [self._data.first(order, mask)], 1.0)["loss"]
 
         def noise(micro: MicroBatch) -> float:
-            loss, *nearby = (
+            loss, again, *nearby = (
                 self._sums(parameters.times_roundoff(self.params, sign), [micro], 1.0)["loss"]
-                for sign in (0, 1, -1)
+                for sign in (0, 0, 1, -1)
             )
-            return rounding_noise(loss, nearby, micro.examples)
+            epsilon = max(float(jnp.finfo(p.dtype).eps) for p in jax.tree.leaves(self.params))
+            return rounding_noise(loss, again, nearby, micro.examples, epsilon)
 
         # Needed where a product is traced; elsewhere it would run models' initialisers eagerly.
         with jax.ensure_compile_time_eval() if traced else contextlib.nullcontext():

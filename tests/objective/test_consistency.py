@@ -58,5 +58,9 @@ def test_a_fitted_loss_that_cancels_is_rounding_not_company(seed, gap):
 
 
 def test_the_noise_is_what_a_unit_roundoff_of_the_parameters_does():
-    assert rounding_noise(2.0, [2.5, 1.0, np.nan], 4) == 32 * 1.0 / 4
-    assert rounding_noise(np.inf, [np.inf, np.inf], 4) == 0
+    assert rounding_noise(2.0, 2.0, [2.5, 1.0, np.nan], 4, 1e-7) == 32 * 1.0 / 4
+    assert rounding_noise(np.inf, np.inf, [np.inf, np.inf], 4, 1e-7) == 0
+
+
+def test_a_loss_that_changes_by_itself_is_not_taken_for_rounding():
+    assert rounding_noise(2.0, 2.5, [2.5, 1.0], 4, 1e-7) == 64e-7
