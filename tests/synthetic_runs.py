@@ -15,11 +15,11 @@ ORIGIN = {
 }
 DATA = {"reference": "digits", "split": "train", "examples": 1437, "hash": "d1g1t5"}
 EXTREME = [f"lambda_{end}_{part}" for end in ("max", "min")
-           for part in ("estimate", "lower", "upper", "residual")]  # fmt: skip
-VIT = ["whole", "embedding"] + [
+           for part in ("estimate", "lower", "upper", "residual", "check")]  # fmt: skip
+VIT = ["whole", "embedding", "attention", "mlp"] + [
     f"encoderblock_{i}{part}" for i in range(3) for part in ("/attention", "/mlp", "")
 ] + ["head"]  # fmt: skip
-MIXER = ["whole", "embedding"] + [
+MIXER = ["whole", "embedding", "token_mlp", "channel_mlp"] + [
     f"MixerBlock_{i}{part}" for i in range(3) for part in ("/token_mlp", "/channel_mlp", "")
 ] + ["head"]  # fmt: skip
 RESNET = ["whole", "embedding", *(f"block{b}/unit{u}" for b in (1, 2, 3) for u in (1, 2)), "head"]
@@ -77,6 +77,7 @@ def write_hessian(
             file.write(
                 i, lambda_max_estimate=value, lambda_max_lower=0.999 * value,
                 lambda_max_upper=(1.5 if i == 1 else 1.004) * value, lambda_max_residual=0.01,
+                lambda_max_check=1.001 * value, lambda_min_check=-value / 20,
                 lambda_min_estimate=-value / 20, lambda_min_lower=-value / 19,
                 lambda_min_upper=-value / 21, lambda_min_residual=0.02, products=24,
                 lambda_max_converged=float(i != 1), lambda_min_converged=1.0,
@@ -115,18 +116,17 @@ def write_surface(folder: Path, heights, x=None, y=None, *, done=None):
                 file.write(index, train_loss=heights[index], train_acc=0.5)
 
 
-def write_ntk(folder: Path, kappa, *, head="zeros", name="ntk.h5", done=None):
-    """A kernel file with these condition numbers."""
+def write_ntk(folder: Path, kappa, *, head="zeros", name="ntk.h5", done=None, rank=8):
+    """Kernels of 4 images with these condition numbers; 8 images together have this rank."""
+    both = np.where(np.arange(8) < rank, 1.0, 0.0)
     with ResultFile(
         folder / name, "ntk", request={}, done=(len(kappa),),
         fields={"kappa": Field((len(kappa),)), "eigenvalues": Field((len(kappa), 4))},
-        origin={**ORIGIN, "seed": 0, "head": head, "activation": "relu", "batch_size": 64},
+        constants={"eigenvalues_of_two": both},
+        origin={**ORIGIN, "seed": 0, "head": head, "activation": "relu", "batch_size": 4},
     ) as file:  # fmt: skip
         for i, value in enumerate(kappa[:done]):
-            file.write(i, kappa=value, eigenvalues=np.arange(4.0))
-        if done is None:
-            error = np.std(kappa, ddof=1) / np.sqrt(len(kappa))
-            file.annotate(kappa_mean=float(np.mean(kappa)), kappa_standard_error=float(error))
+            file.write(i, kappa=value, eigenvalues=np.array([value, 3.0, 2.0, 1.0]))
 
 
 def write_neurons(folder: Path, names, level=0.5, *, done=None):

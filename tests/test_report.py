@@ -13,7 +13,7 @@ from rich.console import Console
 
 from landscape import report
 from landscape.errors import RequestError
-from landscape.report import numbers, words
+from landscape.report import measures, numbers, words
 from landscape.report.tables import components
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -137,18 +137,43 @@ def test_table_1_has_a_column_per_run_and_the_numbers_of_its_files(runs):
     vit = {row[0].split("\n")[0]: row[2] for row in table.rows}
     assert vit == {
         "#Params": "21,000",
-        "NTK κ at initialisation": "2104 ± 61",
+        "NTK κ at initialisation": "2105 ± 62",
         "Hessian λmax": "180.0\n[179.8, 180.8]",
         "λmax by power iteration": "162.0\nresidual 3.2",
-        "Test accuracy (%)": "95.0 ± 1.1",
+        "Test accuracy (%)": "95.0\n[92.2, 96.9]",
         "Training loss at the checkpoint": "0.01230",
     }
     assert any("99.9 %" in note for note in table.notes)
 
 
-def test_the_binomial_error_belongs_to_the_number_of_test_images(runs):
-    expected = 100 * np.sqrt(0.95 * 0.05 / 360)
-    assert report.table1(runs).rows[-2][1] == f"95.0 ± {expected:.1f}"
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(1.0, "100\n[98.9, 100]"), (0.0, "0\n[0, 1.06]"), (0.5, "50.0\n[44.8, 55.2]")],
+)
+def test_the_interval_of_an_accuracy_is_wilsons_and_never_empty(tmp_path, value, shown):
+    made.write_config(tmp_path, "ViT")
+    line = {"step": 1, "epoch": 1.0, "test_accuracy": value}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(line))
+    table = report.table1([report.collect(tmp_path)])
+    assert table.cell("Test accuracy (%)\n[95 % interval]", "ViT") == shown
+    z = 1.959964
+    ends = [(value * 360 + z**2 / 2 + s * z * np.sqrt(360 * value * (1 - value) + z**2 / 4))
+            / (360 + z**2) for s in (-1, 1)]  # fmt: skip
+    found = measures.accuracy(report.collect(tmp_path))
+    np.testing.assert_allclose(found, [value, *ends], atol=1e-6)
+
+
+def test_kappa_at_the_edge_of_singularity_is_no_mean_and_is_said_to_measure_the_batch(tmp_path):
+    made.write_config(tmp_path, "ViT")
+    made.write_ntk(tmp_path, [3e7, 4e9], rank=4)
+    made.write_ntk(tmp_path, [1e20, 1e21], head="lecun", name="ntk-lecun.h5", rank=3)
+    run = report.collect(tmp_path)
+    table = report.table1([run])
+    assert table.cell("NTK κ at initialisation", "ViT") == "≥ 3.0e+07\nedge of singularity"
+    assert table.cell("NTK κ, non-zero head", "ViT") == "≥ 6.8e+10\nsingular"
+    assert any("it says how large the batches are" in note for note in table.notes)
+    [told] = [line for line in words.warnings([run]) if "singular" in line]
+    assert "ViT (zeros head, rank 4, batches of 4) and ViT (lecun head, rank 3" in told
 
 
 def test_a_non_zero_head_gets_its_own_row(runs, tmp_path):
@@ -166,24 +191,54 @@ def test_what_did_not_converge_is_marked(tmp_path):
     assert any(note.startswith("* not converged") for note in table.notes)
 
 
-def test_table_3_has_a_row_per_run_with_the_largest_blocks(runs):
+MSA, MLP = "All MSA / token MLPs", "All MLPs / channel MLPs"
+
+
+def test_table_3_has_a_row_per_run_with_the_joint_blocks_of_all_layers(runs):
     table = report.table3(runs)
-    # target number i has λmax = scale / (i + 1); attention is 2, mlp 3, block 4 of the first block
+    # target i has λmax = scale / (i + 1); all attention is 2, all MLPs 3, the blocks 6, 9, 12
     assert table.cell("ViT-Mini/2", "Embedding") == "90.00*"
-    assert table.cell("ViT-Mini/2", "MSA / token MLP") == "60.00"
-    assert table.cell("ViT-Mini/2", "MLP / channel MLP") == "45.00"
-    assert table.cell("ViT-Mini/2", "First block") == "36.00"
-    assert table.cell("ViT-Mini/2", "Middle block") == "22.50"
-    assert table.cell("ViT-Mini/2", "Last block") == "16.36"
+    assert table.cell("ViT-Mini/2", MSA) == "60.00"
+    assert table.cell("ViT-Mini/2", MLP) == "45.00"
+    assert table.cell("ViT-Mini/2", "First block") == "25.71"
+    assert table.cell("ViT-Mini/2", "Middle block") == "18.00"
+    assert table.cell("ViT-Mini/2", "Last block") == "13.85"
     assert table.cell("ViT-Mini/2", "Whole") == "180.0"
     assert table.cell("ViT-Mini/2", "‖w‖₂") == "35.38"
-    assert table.cell("Mixer-Mini/2", "MSA / token MLP") == "86.67"
+    assert table.cell("Mixer-Mini/2", MSA) == "86.67"
+    assert "the joint block of all layers" in table.notes[0]
+    assert "over all post-activations (tokens times neurons)" in table.notes[1]
+
+
+def test_the_largest_of_single_layers_does_not_stand_for_their_joint_block(tmp_path):
+    made.write_hessian(tmp_path, ["whole", "head", "encoderblock_0/mlp", "encoderblock_1/mlp"])
+    row = report.table3([report.collect(tmp_path)])
+    assert row.cell(tmp_path.name, MLP) == "not measured"
+
+
+def test_a_hybrid_has_the_blocks_behind_its_residual_units(tmp_path):
+    made.write_hessian(tmp_path, ["whole", "head", "block1/unit1", "encoderblock_0", "attention"])
+    made.write_neurons(tmp_path, ["block1/unit1", "encoderblock_0/MlpBlock_0"])
+    table = report.table3([report.collect(tmp_path)])
+    assert table.cell(tmp_path.name, "First block") == "25.00"
+    assert table.cell(tmp_path.name, MSA) == "20.00"
+    assert table.cell(tmp_path.name, "‖a‖₂ first") == "11.00"
+
+
+def test_the_picture_leaves_joint_blocks_out_where_their_layers_are_known(runs, tmp_path):
+    parts = measures.sharpness(runs[1]).components
+    assert {"whole", "embedding", "encoderblock_0/mlp"} <= set(parts)
+    assert not {"mlp", "attention", "encoderblock_0"} & set(parts)
+    made.write_hessian(tmp_path, ["whole", "embedding", "attention", "mlp", "encoderblock_0"])
+    assert measures.sharpness(report.collect(tmp_path)).components == [
+        "whole", "embedding", "attention", "mlp", "encoderblock_0"
+    ]  # fmt: skip
 
 
 def test_a_residual_network_has_no_attention(runs):
     table = report.table3(runs)
-    assert table.cell("ResNet-Mini", "MSA / token MLP") == "–"
-    assert table.cell("ResNet-Mini", "MLP / channel MLP") == "–"
+    assert table.cell("ResNet-Mini", MSA) == "–"
+    assert table.cell("ResNet-Mini", MLP) == "–"
     assert table.cell("ResNet-Mini", "First block") == "13.33"
     assert table.cell("ResNet-Mini", "Middle block") == "8.000"
 
@@ -216,7 +271,8 @@ def test_unfinished_files_are_said_to_be_incomplete(tmp_path):
     assert report.table1([run]).rows[1][1] == "incomplete (1 of 3)"
     table = report.table3([run])
     assert table.rows[0][1] == "50.00*"
-    assert table.rows[0][2] == f"incomplete (4 of {count})"
+    assert table.rows[0][2:4] == ("33.33", "25.00")
+    assert table.rows[0][4] == f"incomplete (4 of {count})"
     assert table.rows[0][7] == f"incomplete (4 of {count})"
     assert table.rows[0][10:] == ("10.00", "incomplete (1 of 3)", "incomplete (1 of 3)")
     listed = components(run)
@@ -236,17 +292,27 @@ def test_the_detailed_table_lists_every_target_with_both_ends(runs):
     table = components(runs[1])
     assert len(table.rows) == len(made.VIT)
     assert table.rows[0] == (
-        "whole", "21,000", "180.0", "[179.8, 180.8]", "0.010",
-        "−9.000", "[−9.474, −8.571]", "0.020", "24", "yes",
+        "whole", "21,000", "180.0", "[179.8, 180.8]", "180.2", "0.010", "yes",
+        "−9.000", "[−9.474, −8.571]", "0.020", "24",
     )  # fmt: skip
-    assert table.rows[1][-1] == "no"
+    assert table.rows[1][6] == "no"
+
+
+def test_of_a_smallest_eigenvalue_that_did_not_converge_only_the_bounds_are_shown(tmp_path):
+    made.write_hessian(tmp_path, ["whole", "head"])
+    with h5py.File(tmp_path / "hessian.h5", "r+") as file:
+        file["lambda_min_converged"][0] = 0
+        file["lambda_min_lower"][1] = np.nan
+    rows = components(report.collect(tmp_path)).rows
+    assert rows[0][7:10] == ("–", "[−5.264, −4.761]", "–")
+    assert rows[1][7:10] == ("–", "–", "–")
 
 
 def test_the_terminal_shows_the_same_cells(runs):
     console = Console(width=200, file=io.StringIO(), color_system=None)
     console.print(report.to_rich(report.table1(runs)))
     shown = console.file.getvalue()
-    for cell in ("[179.8, 180.8]", "ViT-Mini/2-SAM", "2104 ± 61", "Table 1."):
+    for cell in ("[179.8, 180.8]", "ViT-Mini/2-SAM", "2105 ± 62", "Table 1."):
         assert cell in shown
 
 
@@ -458,7 +524,7 @@ def test_panels_carry_sharpness_and_accuracy(runs):
     figure = report.surface_figure(runs)
     told = [text.get_text() for text in figure.texts]
     place = told.index("ViT-Mini/2-SAM")
-    assert told[place + 1] == "λmax 9.000 [8.990, 9.036]\ntest accuracy 95.0 ± 1.1 %"
+    assert told[place + 1] == "λmax 9.000 [8.990, 9.036]\ntest accuracy 95.0 [92.2, 96.9] %"
 
 
 def test_partners_stand_below_each_other(tmp_path):

@@ -13,7 +13,7 @@ from landscape.errors import RequestError
 from landscape.plots import compare, compare_blocks, compare_neurons, compare_training, style
 from landscape.report import measures
 from landscape.report.measures import WHOLE
-from landscape.report.numbers import interval, number, with_error
+from landscape.report.numbers import interval, number, percent
 from landscape.report.run import Run, distinct
 
 
@@ -90,15 +90,16 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
         found["neurons"] = Picture(
             *_svg(compare_neurons(activities)),
             f"Percentage of active neurons against depth for {', '.join(activities)}.",
-            "Share of post-activation values above zero, layer by layer, with standard errors "
-            "over examples." + (" Dashed with open markers: trained with SAM." if sam else ""),
+            "Share of post-activation values above zero, layer by layer (ResNet: its units' "
+            "outputs), with standard errors over examples."
+            + (" Dashed with open markers: trained with SAM." if sam else ""),
         )
     sharpness = {run.label: s for run in runs if (s := measures.sharpness(run)) is not None}
     if sharpness:
         found["blocks"] = Picture(
             *_svg(compare_blocks(sharpness)),
             f"λmax of every component of {', '.join(sharpness)} on a logarithmic axis.",
-            "λmax of the sub-diagonal blocks of the Hessian; the lines through the points span "
+            "λmax of the Hessian and of diagonal blocks of it; the lines through the points span "
             "the lower to the upper bound, a triangle at the edge is a bound that is not positive "
             "or infinite; an asterisk marks what did not converge."
             + (" Open points: trained with SAM." if sam else ""),
@@ -130,9 +131,7 @@ def _caption(run: Run) -> str:
         lines.append(f"λmax {number(sharp.estimate)} {interval(sharp.lower, sharp.upper)}"
                      + ("" if sharp.converged else " *"))  # fmt: skip
     if accuracy:
-        value, error = accuracy
-        shown = with_error(100 * value, 100 * error) if error else f"{100 * value:.2f}"
-        lines.append(f"test accuracy {shown} %")
+        lines.append(" ".join(filter(None, ("test accuracy", *percent(*accuracy)))) + " %")
     lines.append(run.status("surface"))
     return "\n".join(filter(None, lines))
 

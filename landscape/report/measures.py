@@ -2,21 +2,29 @@
 
 import math
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.stats
 
+from landscape.ntk import ConditionNumber, of_stored
 from landscape.plots import Activity, Sharpness
 from landscape.report.run import Run, finite
-from landscape.results import Stored
 
 WHOLE = "whole"
-_BLOCK = re.compile(r"(encoderblock_\d+|MixerBlock_\d+|block\d+/unit\d+)$")
+_BLOCK = re.compile(r"(encoderblock|MixerBlock)_\d+")
+_UNIT = re.compile(r"block\d+/unit\d+|layer\d+/\d+")
+_JOINT = ("attention", "token_mlp", "mlp", "channel_mlp")  # of all layers together
+CONFIDENCE = 0.95  # of the interval around an accuracy
 
 
 @dataclass(frozen=True)
 class Extreme:
-    """An extreme eigenvalue of one block with its bounds, as stored."""
+    """An extreme eigenvalue of one block with its bounds, as stored.
+
+    ``check`` is its value along its vector in float64, NaN where there is none.
+    """
 
     estimate: float
     lower: float
@@ -24,6 +32,7 @@ class Extreme:
     residual: float
     products: int
     converged: bool
+    check: float = math.nan
 
 
 def targets(run: Run) -> list[str]:
@@ -33,8 +42,17 @@ def targets(run: Run) -> list[str]:
 
 
 def whole_blocks(run: Run) -> list[str]:
-    """Those targets that are whole blocks of the network, in network order."""
-    return [name for name in targets(run) if _BLOCK.match(name)]
+    """Those targets that are whole blocks of the network, in network order.
+
+    Of a ResNet its units; of a hybrid the blocks behind its ResNet.
+    """
+    return _blocks(targets(run))
+
+
+def _blocks(names: Iterable[str]) -> list[str]:
+    names = list(names)
+    blocks = [name for name in names if _BLOCK.fullmatch(name)]
+    return blocks or [name for name in names if _UNIT.fullmatch(name)]
 
 
 def extreme(run: Run, target: str, end: str = "max") -> Extreme | None:
@@ -50,8 +68,10 @@ def extreme(run: Run, target: str, end: str = "max") -> Extreme | None:
     if math.isnan(value["estimate"]):
         return None
     products = hessian["products"][place]
+    checks = hessian.data.get(f"lambda_{end}_check")
     return Extreme(
         **value,
+        check=math.nan if checks is None else float(checks[place]),
         products=int(products) if np.isfinite(products) else 0,
         converged=bool(hessian[f"lambda_{end}_converged"][place] == 1),
     )
@@ -76,13 +96,21 @@ def parameter_count(run: Run) -> int | None:
     return int(stored) if stored else None
 
 
-def accuracy(run: Run) -> tuple[float, float | None] | None:
-    """Test accuracy in [0, 1] and its binomial standard error, None where the size is unknown."""
+def accuracy(run: Run) -> tuple[float, float, float] | None:
+    """Test accuracy in [0, 1] between the ends of Wilson's 95 % interval.
+
+    The interval is that of the accuracy over the population that the test images were drawn from;
+    NaN where their number is unknown.
+    """
     value = run.last.get("test_accuracy")
     if value is None:
         return None
     examples = run.section("data").get("test_examples")
-    return float(value), math.sqrt(value * (1 - value) / examples) if examples else None
+    if not examples:
+        return float(value), math.nan, math.nan
+    right = scipy.stats.binomtest(round(value * examples), examples)
+    ends = right.proportion_ci(CONFIDENCE, "wilson")
+    return float(value), float(ends.low), float(ends.high)
 
 
 def training_loss(run: Run) -> float | None:
@@ -100,20 +128,18 @@ def loss_is_logged(run: Run) -> bool:
     return hessian is None or "loss" not in hessian.attributes
 
 
-def kappa(stored: Stored) -> tuple[float, float | None]:
-    """Mean condition number over batches and its standard error."""
-    values = np.asarray(stored["kappa"], np.float64)
-    mean = float(stored.attributes.get("kappa_mean", values.mean()))
-    if "kappa_standard_error" in stored.attributes:
-        return mean, float(stored.attributes["kappa_standard_error"])
-    return mean, float(values.std(ddof=1) / math.sqrt(values.size)) if values.size > 1 else None
+def kappa(run: Run, name: str) -> ConditionNumber | None:
+    """The condition number in the result ``name``; None unless it is complete."""
+    return None if run.status(name) else of_stored(run.results[name])
 
 
 def sharpness(run: Run) -> Sharpness | None:
-    """λmax of the components for a picture, without the whole blocks that contain others."""
+    """λmax of the whole and of its blocks for a picture.
+
+    Without those that contain other ones, where these were measured: joint and whole blocks.
+    """
     names = targets(run)
-    parts = [name for name in names
-             if not any(other.startswith(name + "/") for other in names)]  # fmt: skip
+    parts = [name for name in names if not _contains_others(name, names)]
     found = {name: extreme(run, name) for name in parts}
     found = {name: value for name, value in found.items() if value is not None}
     if not found:
@@ -123,6 +149,14 @@ def sharpness(run: Run) -> Sharpness | None:
         for part in ("estimate", "lower", "upper", "converged")
     }
     return Sharpness(list(found), **column)
+
+
+def _contains_others(name: str, names: Sequence[str]) -> bool:
+    if name == "input_layers":
+        return "embedding" in names
+    if name in _JOINT:
+        return any(other.endswith(f"/{name}") for other in names)
+    return any(other.startswith(f"{name}/") for other in names)
 
 
 def activity(run: Run) -> Activity | None:
@@ -137,7 +171,7 @@ def activity(run: Run) -> Activity | None:
 
 
 def activation_norms(run: Run) -> dict[str, float]:
-    """Mean norm of the post-activations after every block: that of the block's last layer."""
+    """Mean norm over all post-activations of every block: those of its last layer."""
     neurons = run.results.get("neurons")
     if neurons is None:
         return {}
@@ -145,7 +179,7 @@ def activation_norms(run: Run) -> dict[str, float]:
     for layer, norm, done in zip(neurons["layers"], neurons["norm"], neurons["done"], strict=True):
         block = re.match(r"(encoderblock_\d+|MixerBlock_\d+)/", str(layer))
         found[block[1] if block else str(layer)] = float(norm) if done else math.nan
-    return found
+    return {name: found[name] for name in _blocks(found) or found}
 
 
 def surface(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:

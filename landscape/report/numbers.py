@@ -50,6 +50,17 @@ def with_error(value: float, error: float | None) -> str:
     return " ± ".join(_fixed(Decimal(float(v)), place, ROUND_HALF_EVEN) for v in (value, error))
 
 
+def percent(value: float, lower: float, upper: float) -> tuple[str, str]:
+    """A share in percent and its interval, to the digits that the interval leaves.
+
+    >>> percent(346 / 360, 0.93611, 0.97712)
+    ('96.1', '[93.6, 97.8]')
+    """
+    digits = 4 if upper - lower < 0.01 else 3
+    text = number(100 * value, digits)
+    return text, "" if math.isnan(lower) else interval(100 * lower, 100 * upper, digits)
+
+
 def count(value: float) -> str:
     """A whole number with its thousands apart."""
     return f"{int(value):,}"

@@ -1,10 +1,11 @@
 """Tables in the shape of Chen, Hsieh and Gong, arXiv:2106.01548v1, and the detailed ones."""
 
 from collections.abc import Iterable, Sequence
+from decimal import ROUND_FLOOR
 
 from landscape.report import measures
 from landscape.report.measures import WHOLE, Extreme
-from landscape.report.numbers import DASH, count, interval, number, with_error
+from landscape.report.numbers import DASH, count, interval, number, percent, with_error
 from landscape.report.run import NOT_MEASURED, Run, distinct
 from landscape.report.table import Table
 
@@ -18,7 +19,7 @@ def table1(runs: Iterable[Run]) -> Table:
         ("#Params", *(_count(measures.parameter_count(run)) for run in runs)),
         ("NTK κ at initialisation", *(_kappa(run, "ntk") for run in runs)),
         ("Hessian λmax\n[lower, upper]", *(_bounded(run, WHOLE) for run in runs)),
-        ("Test accuracy (%)", *(_accuracy(run) for run in runs)),
+        ("Test accuracy (%)\n[95 % interval]", *(_accuracy(run) for run in runs)),
         ("Training loss at the checkpoint", *(_loss(run) for run in runs)),
     ]
     if any(measures.power_iteration(run) for run in runs):
@@ -36,22 +37,28 @@ def table1(runs: Iterable[Run]) -> Table:
 
 
 def table3(runs: Iterable[Run]) -> Table:
-    """λmax of sub-diagonal blocks and norms: a row per run (Table 3 of the paper)."""
+    """λmax of diagonal blocks of the Hessian, and norms: a row per run (Table 3 of the paper)."""
     runs = distinct(runs)
     columns = (
-        "Model", "Embedding", "MSA / token MLP", "MLP / channel MLP", "First block", "Middle block",
-        "Last block", "Head", "Whole", "‖w‖₂", "‖a‖₂ first", "‖a‖₂ middle", "‖a‖₂ last",
+        "Model", "Embedding", "All MSA / token MLPs", "All MLPs / channel MLPs", "First block",
+        "Middle block", "Last block", "Head", "Whole", "‖w‖₂", "‖a‖₂ first", "‖a‖₂ middle",
+        "‖a‖₂ last",
     )  # fmt: skip
     notes = [
-        "MSA / token MLP and MLP / channel MLP: the largest over all blocks. The middle one of n "
-        "blocks is number ⌈n/2⌉. ‖a‖₂: mean norm of the post-activations of a block (of a "
-        "Mixer's channel MLP).",
-        "Bounds, and the values of every block, are in the detailed tables.",
+        "Embedding: the first linear layer (kernel and bias), without class token and positions. "
+        "All MSA / token MLPs and all MLPs / channel MLPs: the joint block of all layers of the "
+        "kind, each with the norm in front of it; no layer of it has a larger λmax, and the whole "
+        "no smaller one. The middle one of n blocks (of a ResNet: units) is number ⌈n/2⌉. Head: "
+        "with the last norm.",
+        "‖a‖₂: mean over images of the norm over all post-activations (tokens times neurons) of a "
+        "block, of a Mixer's channel MLP, of the output of a ResNet's unit. neurons.h5 also has "
+        "the norms per token and those of the blocks' outputs.",
+        "Bounds are in the detailed tables.",
     ]
     if any(UNCONVERGED in cell for run in runs for cell in _row3(run)):
         notes.append(f"{UNCONVERGED} not converged to the width that was asked for.")
     return Table(
-        "Table 3. λmax of the sub-diagonal blocks of the Hessian, and norms",
+        "Table 3. λmax of diagonal blocks of the Hessian, and norms",
         columns,
         tuple(_row3(run) for run in runs),
         tuple(notes),
@@ -59,21 +66,25 @@ def table3(runs: Iterable[Run]) -> Table:
 
 
 def components(run: Run) -> Table:
-    """Every eigenvalue of a run with its bounds, residual and cost."""
+    """Every eigenvalue of a run with its bounds, residual and cost.
+
+    Only λmax is searched for in blocks: what is known of a λmin that did not converge is its
+    bounds.
+    """
     rows = []
     parameters = run.results["hessian"]["parameters"]
     for name, size in zip(measures.targets(run), parameters, strict=True):
         largest, smallest = (measures.extreme(run, name, end) for end in ("max", "min"))
         if largest is None:
-            rows.append((name, count(size), NOT_MEASURED, *[""] * 7))
+            rows.append((name, count(size), NOT_MEASURED, *[""] * 8))
             continue
         rows.append((
             name, count(size), number(largest.estimate), interval(largest.lower, largest.upper),
-            number(largest.residual, 2), *_smallest(smallest), count(largest.products),
-            "yes" if largest.converged else "no",
+            number(largest.check), number(largest.residual, 2),
+            "yes" if largest.converged else "no", *_smallest(smallest), count(largest.products),
         ))  # fmt: skip
-    columns = ("Block", "Parameters", "λmax", "[lower, upper]", "Residual",
-               "λmin", "[lower, upper]", "Residual", "Products", "Converged")  # fmt: skip
+    columns = ("Block", "Parameters", "λmax", "[lower, upper]", "Checked in float64", "Residual",
+               "Converged", "λmin", "[lower, upper]", "Residual", "Products")  # fmt: skip
     status = run.status("hessian")
     return Table(
         f"{run.label}: eigenvalues of the Hessian, whole and block by block",
@@ -105,11 +116,12 @@ def planes(runs: Iterable[Run]) -> Table | None:
 
 
 def _smallest(value: Extreme | None) -> tuple[str, str, str]:
-    if value is None:
+    if value is None or not value.lower <= value.upper:  # NaN: no bounds, no value
         return (DASH,) * 3
-    return (
-        number(value.estimate), interval(value.lower, value.upper), number(value.residual, 2)
-    )  # fmt: skip
+    bounds = interval(value.lower, value.upper)
+    if not value.converged:
+        return DASH, bounds, DASH
+    return number(value.estimate), bounds, number(value.residual, 2)
 
 
 def _count(value: int | None) -> str:
@@ -117,7 +129,13 @@ def _count(value: int | None) -> str:
 
 
 def _kappa(run: Run, name: str) -> str:
-    return run.status(name) or with_error(*measures.kappa(run.results[name]))
+    found = measures.kappa(run, name)
+    if found is None:
+        return run.status(name)
+    if found.rank_limited:
+        what = "edge of singularity" if found.resolved else "singular"
+        return f"≥ {number(found.kappa, 2, ROUND_FLOOR)}\n{what}"
+    return with_error(found.kappa, found.standard_error)
 
 
 def _missing(run: Run) -> str:
@@ -144,8 +162,7 @@ def _accuracy(run: Run) -> str:
     found = measures.accuracy(run)
     if found is None:
         return NOT_MEASURED
-    value, error = found
-    return f"{100 * value:.2f}" if not error else with_error(100 * value, 100 * error)
+    return "\n".join(filter(None, percent(*found)))
 
 
 def _loss(run: Run) -> str:
@@ -155,20 +172,18 @@ def _loss(run: Run) -> str:
 
 def _row3(run: Run) -> tuple[str, ...]:
     blocks = measures.whole_blocks(run)
-    units = any("/unit" in name for name in blocks)
-    attention = [t for t in measures.targets(run) if t.endswith(("/attention", "/token_mlp"))]
-    mlp = [t for t in measures.targets(run) if t.endswith(("/mlp", "/channel_mlp"))]
+    units = any("/" in name for name in blocks)  # a ResNet's: "block1/unit1", "layer1/0"
     norms = measures.activation_norms(run)
     hessian = run.results.get("hessian")
     has_norm = hessian is not None and "norm" in hessian.attributes
     return (
         run.label,
-        _largest(run, ["embedding"]),
-        DASH if units and not attention else _largest(run, attention),
-        DASH if units and not mlp else _largest(run, mlp),
-        *(_largest(run, [name]) for name in _three(blocks)),
-        _largest(run, ["head"]),
-        _largest(run, [WHOLE]),
+        _block(run, "embedding"),
+        DASH if units else _block(run, "attention", "token_mlp"),
+        DASH if units else _block(run, "mlp", "channel_mlp"),
+        *(_block(run, name) for name in _three(blocks)),
+        _block(run, "head"),
+        _block(run, WHOLE),
         number(float(hessian.attributes["norm"])) if has_norm else NOT_MEASURED,
         *(_norm(run, norms, name) for name in _three(list(norms))),
     )
@@ -179,16 +194,12 @@ def _three(names: Sequence[str]) -> tuple[str, str, str]:
     return (names[0], names[(len(names) - 1) // 2], names[-1]) if names else ("", "", "")
 
 
-def _largest(run: Run, names: Sequence[str]) -> str:
-    if not set(names) & set(measures.targets(run)):
-        return NOT_MEASURED
-    values = [measures.extreme(run, name) for name in names]
-    known = [value for value in values if value is not None]
-    if len(known) < len(names):
-        return _missing(run)
-    largest = max(known, key=lambda value: value.estimate)
-    doubtful = "" if all(value.converged for value in known) else UNCONVERGED
-    return number(largest.estimate) + doubtful
+def _block(run: Run, *names: str) -> str:
+    """λmax of that one of the blocks which the network has."""
+    for name in set(names) & set(measures.targets(run)):
+        value = measures.extreme(run, name)
+        return _missing(run) if value is None else _estimate(value)
+    return NOT_MEASURED
 
 
 def _norm(run: Run, norms: dict[str, float], name: str) -> str:
@@ -219,8 +230,15 @@ def _notes1(runs: Sequence[Run]) -> list[str]:
     }  # fmt: skip
     if kernels:
         notes.append(f"κ: mean over batches ± standard error ({'; '.join(sorted(kernels))}).")
+    if any(found.rank_limited for run in runs for name in run.results
+           if name.startswith("ntk") and (found := measures.kappa(run, name))):  # fmt: skip
+        notes.append("κ ≥: the batches have as many images as the network can give a kernel rank, "
+                     "or more. No batch has a smaller κ; it says how large the batches are, not "
+                     "how trainable the network is.")  # fmt: skip
     if any(measures.accuracy(run) for run in runs):
-        notes.append("Test accuracy ± binomial standard error of the finite test set.")
+        notes.append("Test accuracy with Wilson's 95 % interval for the population that the test "
+                     "images were drawn from; how much training again would change it is not in "
+                     "it.")  # fmt: skip
     logged = [run.label for run in runs if measures.loss_is_logged(run)
               and measures.training_loss(run) is not None]  # fmt: skip
     if logged:

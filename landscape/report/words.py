@@ -54,12 +54,20 @@ def warnings(runs: Sequence[Run]) -> list[str]:
         if count:
             loose.append(f"{run.label} ({count} of {len(found)})")
     if loose:
-        told.append("Eigenvalues that did not converge to the width that was asked for (marked "
-                    "with an asterisk; their bounds hold but are wide): "
-                    f"{_joined(loose)}.")  # fmt: skip
+        told.append("Eigenvalues that did not converge to the width that was asked for, or that "
+                    "their check in float64 does not confirm (marked with an asterisk; no more is "
+                    f"known of them than their bounds): {_joined(loose)}.")  # fmt: skip
+    edge = [f"{run.label} ({stored.attributes.get('head', '?')} head, rank "
+            f"{found.attainable_rank or found.rank}, batches of {found.eigenvalues.shape[1]})"
+            for run in runs for name, stored in run.results.items() if name.startswith("ntk")
+            if (found := measures.kappa(run, name)) and found.rank_limited]  # fmt: skip
+    if edge:
+        told.append("Kernels that are singular or at the edge of it, whose κ measures the size of "
+                    f"the batches and not trainability: {_joined(edge)}.")  # fmt: skip
     told += _differing(runs, "hessian", ("examples", "l2", "data"), "Hessians")
     told += _differing(runs, "surface", ("normalization", "examples", "data"), "Surfaces")
-    told += _differing(runs, "ntk", ("batch_size", "activation", "head"), "Kernels")
+    for name in ("ntk", "ntk-lecun"):
+        told += _differing(runs, name, ("batch_size", "activation"), "Kernels")
     return told
 
 
