@@ -405,4 +405,3 @@ class _Run:
             vector = self.journal.vector(f"{self.generation}-{row}", like)
             self.basis = panel.put(self.basis, row, vector)
         self.pending = self.journal.vector(f"{self.generation}-{self.known}", like)
-

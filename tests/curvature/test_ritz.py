@@ -95,9 +95,7 @@ def _mlp(dtype=None, offset=0.0, seed=0):
         return 0.5 * jnp.sum(out**2, axis=1)
 
     with jax.enable_x64(True):
-        flat, unflatten = ravel_pytree(
-            jax.tree.map(lambda p: jnp.asarray(p, "f8"), params)
-        )
+        flat, unflatten = ravel_pytree(jax.tree.map(lambda p: jnp.asarray(p, "f8"), params))
         own = dtype
         dtype = None
         data = (jnp.asarray(x, "f8"), jnp.asarray(y, "f8"))
@@ -198,9 +196,8 @@ def test_a_search_goes_on_with_other_devices_and_its_vector_is_one(tmp_path, mon
         if count == 6:
             raise Killed
 
-    journal = Journal(tmp_path)
+    journal, alone = Journal(tmp_path), Objective(loss, jnp.ones(60), data)
     with pytest.raises(Killed):
-        alone = Objective(loss, jnp.ones(60), data)
         extremes(alone, progress=die, journal=journal, vectors=vectors)
     assert len(journal.load()[""]["runs"][0]["alpha"]) == 5
     two = Objective(loss, jnp.ones(60), data, mesh=data_mesh(2))
