@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from landscape import parameters
@@ -32,10 +34,30 @@ def directional_sharpness(objective: Objective, vector: Tree) -> Estimate:
 
 def quotients(objective: Objective, vector: Tree) -> np.ndarray:
     """``v'H_n v / v'v`` of every example (N,)."""
-    length = float(parameters.dot(vector, vector))
-    if not length > 0:
+    if not float(parameters.norm(vector)) > 0:
         raise RequestError("vector: it is zero and has no direction")
-    return objective.quadratic_forms(vector) / length
+    return objective.quadratic_forms(parameters.unit(vector))
+
+
+def loss_rounding(objective: Objective) -> float:
+    """How far a difference of two losses near the parameters may be off by rounding.
+
+    Measured: the loss at parameters that are moved by a unit roundoff, entry by entry up or down,
+    differs from the loss by what rounding does to the parameters and to every operation after. Four
+    times the largest of eight such differences, and no less than two units in the last place.
+    """
+    start, changes = objective.loss(), []
+    epsilon = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(objective.params))
+    for number in range(8):
+        signs = parameters.signs(jax.random.fold_in(jax.random.key(0), number), objective.params)
+        moved = jax.tree.map(_moved_by_roundoff, objective.params, signs)
+        changes.append(abs(objective.loss(moved) - start))
+    finite = [change for change in changes if np.isfinite(change)]
+    return max(4 * max(finite, default=0.0), 2 * epsilon * abs(start))
+
+
+def _moved_by_roundoff(leaf: jax.Array, signs: jax.Array) -> jax.Array:
+    return leaf + leaf * (signs.astype(leaf.dtype) * jnp.finfo(leaf.dtype).eps)
 
 
 @dataclass(frozen=True)
@@ -49,15 +71,23 @@ class SamSharpness:
     first_order
         Rise at ``w + rho g/|g|``, SAM's own step.
     largest
-        The largest rise found by ascent: a lower bound on the maximum over the ball.
+        The largest rise found, at a point of the ball: up to ``rounding`` a lower bound on the
+        maximum over the ball. Infinite where the loss is not a number.
     steps
-        Ascent steps taken.
+        Ascent steps taken, from all starts.
+    rounding
+        How far the rises may be off by rounding of the loss.
+    converged
+        Whether the last step of the best ascent added less than a hundredth of the rise, or than
+        the rounding. Not whether there is no larger maximum elsewhere.
     """
 
     rho: float
     first_order: float
     largest: float
     steps: int
+    rounding: float
+    converged: bool
 
 
 def sam_sharpness(
@@ -65,13 +95,19 @@ def sam_sharpness(
     rho: float = 0.05,
     *,
     steps: int = 10,
+    starts: int = 2,
+    seed: int = 0,
     progress: Callable[[], object] | None = None,
 ) -> SamSharpness:
-    """``max over |e| <= rho of L(w + e) - L(w)`` by gradient ascent on the sphere.
+    """``max over |e| <= rho of L(w + e) - L(w)`` by gradient ascent from several starts.
 
-    Every step moves to the point of the sphere in the direction of the gradient at the last point,
-    which for a quadratic loss is the power iteration towards its maximum. No bound from above is
-    given: the maximum of a loss over a ball cannot be certified by evaluations.
+    The ascents begin at SAM's own point ``rho g/|g|`` and at random points of the sphere, since the
+    gradient may have no part along the direction of the maximum. A step goes to the point of the
+    sphere in the direction of the gradient, which for a convex quadratic loss is power iteration;
+    where that does not raise the loss, as it may not at a saddle, shorter steps along the gradient
+    are tried, and the opposite point, so that the loss never falls.
+    No bound from above is given: the maximum of a loss over a ball cannot be certified by
+    evaluations.
 
     Parameters
     ----------
@@ -80,14 +116,18 @@ def sam_sharpness(
     rho
         Radius, in units of the parameters' norm.
     steps
-        Ascent steps; the first is SAM's.
+        Ascent steps from each start, a gradient and a loss each.
+    starts
+        Random starts beside SAM's.
+    seed
+        Decides the random starts.
     progress
         Called after each step.
 
     Raises
     ------
     RequestError
-        If ``rho`` is not positive or ``steps`` is below 1.
+        If ``rho`` is not positive, ``steps`` is below 1 or ``starts`` is negative.
 
     References
     ----------
@@ -97,19 +137,67 @@ def sam_sharpness(
         raise RequestError(f"rho: {rho} is not positive; the paper of SAM uses 0.05")
     if steps < 1:
         raise RequestError(f"steps: {steps} is below 1; the first is SAM's own")
-    start, point, rises = objective.loss(), objective.params, []
-    for _ in range(steps):
-        gradient = objective.gradient(point)
-        length = float(parameters.norm(gradient))
-        if length == 0:
-            break
-        point = parameters.add_scaled(objective.params, rho / length, gradient)
-        rise = objective.loss(point) - start
-        rises.append(rise if rise == rise else float("inf"))  # not a number: the loss has diverged
-        if progress is not None:
-            progress()
-    first = rises[0] if rises else 0.0
-    return SamSharpness(rho, first, max([0.0, *rises]), len(rises))
+    if starts < 0:
+        raise RequestError(f"starts: {starts} is negative; 0 starts from SAM's point alone")
+    ball = _Ball(objective, rho)
+    keys = [jax.random.fold_in(jax.random.key(seed), number) for number in range(starts)]
+    directions = [objective.gradient()]
+    directions += [parameters.gaussian(key, objective.params) for key in keys]
+    first, best, last, taken = 0.0, -np.inf, 0.0, 0
+    for number, direction in enumerate(directions):
+        rise, offset = ball.towards(direction)
+        first = rise if number == 0 else first
+        rise, gain, count = ball.ascend(rise, offset, steps, progress)
+        taken += count
+        if rise >= best:
+            best, last = rise, gain
+    rounding = loss_rounding(objective)
+    settled = bool(last <= max(0.01 * best, rounding))
+    return SamSharpness(rho, first, max(0.0, best), taken, rounding, settled)
+
+
+class _Ball:
+    """Points of a ball around the parameters, as offsets from them, and the rise of the loss."""
+
+    def __init__(self, objective: Objective, rho: float):
+        self._objective, self._rho = objective, rho
+        self._start = objective.loss()
+
+    def towards(self, direction: Tree) -> tuple[float, Tree]:
+        """The rise at the ball's surface in that direction, and the offset that was attained."""
+        centre, length = self._objective.params, self._rho
+        unit, reached = parameters.unit(direction), np.inf
+        while reached > self._rho:  # rounding may carry a point out of the ball
+            length *= 1 - 1e-5
+            point = parameters.add_scaled(centre, length, unit)
+            offset = parameters.add_scaled(point, -1.0, centre)
+            reached = float(parameters.norm(offset))
+            length *= min(1.0, self._rho / reached) if reached else 1.0
+        rise = self._objective.loss(point) - self._start
+        return (rise if rise == rise else np.inf), offset  # not a number: the loss has diverged
+
+    def ascend(
+        self, rise: float, offset: Tree, steps: int, progress: Callable[[], object] | None
+    ) -> tuple[float, float, int]:
+        """The rise at the end of an ascent, what its last step added, and its steps."""
+        gain = np.inf
+        for count in range(steps):
+            if progress is not None:
+                progress()
+            slope = parameters.unit(self._gradient(offset))
+            ahead = (parameters.add_scaled(parameters.scaled(offset, share), self._rho, slope)
+                     for share in (0, 1, 4, 16))  # fmt: skip
+            tried = (
+                self.towards(direction) for direction in (*ahead, parameters.scaled(offset, -1.0))
+            )
+            better = next((place for place in tried if place[0] > rise), None)
+            if better is None or not np.isfinite(rise):
+                return rise, 0.0, count + 1
+            gain, (rise, offset) = better[0] - rise, better
+        return rise, gain, steps
+
+    def _gradient(self, offset: Tree) -> Tree:
+        return self._objective.gradient(parameters.add_scaled(self._objective.params, 1.0, offset))
 
 
 @dataclass(frozen=True)
@@ -119,14 +207,22 @@ class CriticalStep:
     Attributes
     ----------
     lower, upper
-        ``loss(w - s d) <= loss(w)`` at the lower and not at the upper; the first crossing found by
-        doubling lies between them.
+        The loss is lower than at the start by more than rounding at the lower, 0 where no such step
+        was found; and higher by more than rounding at the upper. A crossing lies between them.
+    rounding
+        How far a difference of losses may be off; see :func:`loss_rounding`.
+    converged
+        Whether the bounds are as close as asked for. Near a minimum, where the loss changes by less
+        than its rounding, they cannot be.
     sharpness
-        ``2 / lower``, which for a quadratic loss and its gradient is the curvature along it.
+        ``2 / lower``, which for a quadratic loss and its gradient is the curvature along it, or
+        more; infinite where there is no lower bound.
     """
 
     lower: float
     upper: float
+    rounding: float
+    converged: bool
 
     @property
     def sharpness(self) -> float:
@@ -153,7 +249,8 @@ def critical_step(
     width
         Relative distance of the two bounds.
     limit
-        Largest number of evaluations; the bounds are wider if it is reached.
+        Largest number of evaluations; the bounds are wider if it is reached. Eight more tell the
+        loss's rounding.
 
     Raises
     ------
@@ -171,24 +268,37 @@ def critical_step(
     length = float(parameters.norm(direction))
     if not length > 0:
         raise RequestError("direction: it is zero; at a stationary point give one")
+    rounding = loss_rounding(objective)
 
-    def rises(step: float) -> bool:
+    def change(step: float) -> int:
+        """-1 where the loss falls by more than rounding, 1 where it rises or is no number."""
         there = parameters.add_scaled(objective.params, -step, direction)
-        loss = objective.loss(there)
-        return not loss <= start  # also where it is not a number
+        difference = objective.loss(there) - start
+        return -1 if difference < -rounding else int(not difference <= rounding)
 
-    low, high, evaluations = 0.0, np.inf, 0
+    # In between there may be steps whose sign cannot be told, from first to last.
+    low, first, last, high = 0.0, np.inf, 0.0, np.inf
     step = max(float(parameters.norm(objective.params)), 1.0) * 1e-3 / length
-    while evaluations < limit and not (low > 0 and high <= (1 + width) * low):
-        evaluations += 1
-        if rises(step):
-            high = step
+    for _ in range(limit):
+        sign = change(step)
+        if sign < 0:
+            low = max(low, step)
+        elif sign > 0:
+            high = min(high, step)
         else:
-            low = step
-        if high == float("inf"):
-            step *= 2
-        elif low == 0:
-            step /= 2
+            first, last = min(first, step), max(last, step)
+        below, above = min(first, high), max(last, low)
+        if high == np.inf:
+            step = 2 * max(step, above)
+        elif low == 0 and below > _SMALLEST * high:
+            step = below / 2
+        elif low > 0 and below > (1 + width / 2) * low:
+            step = (low + below) / 2
+        elif high > (1 + width / 2) * above:
+            step = (above + high) / 2
         else:
-            step = (low + high) / 2
-    return CriticalStep(low, high)
+            break
+    return CriticalStep(low, high, rounding, bool(low > 0 and high <= (1 + width) * low))
+
+
+_SMALLEST = 1e-6  # share of the upper bound below which no lower one is looked for
