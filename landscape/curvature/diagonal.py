@@ -87,19 +87,19 @@ def diagonal(
         if progress is not None:
             progress()
     check_finite(parameters.norm(mean), probes)
-    scale = 1 / (probes * (probes - 1))
-    error = jax.tree.map(lambda s: jnp.sqrt(s * jnp.asarray(scale, s.dtype)), spread)
+    error = parameters.scaled(spread, 1 / (probes * (probes - 1)) ** 0.5)
     return Diagonal(objective.params, mean, error, probes)
 
 
 @jax.jit
 def _welford(mean: Tree, spread: Tree, signs: Tree, image: Tree, count: jax.Array):
-    """Running mean and sum of squared deviations."""
+    """Running mean and root of the sum of squared deviations; nothing is squared, for any scale."""
 
     def update(m, s, z, h):
         sample = z.astype(h.dtype) * h
         after = m + (sample - m) / count.astype(m.dtype)
-        return after, s + (sample - m) * (sample - after)
+        change = jnp.sqrt(jnp.abs(sample - m)) * jnp.sqrt(jnp.abs(sample - after))
+        return after, jnp.hypot(s, change)
 
     pairs = jax.tree.map(update, mean, spread, signs, image)
     return jax.tree.transpose(jax.tree.structure(mean), jax.tree.structure((0, 0)), pairs)

@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from spectra import Diagonal, quadratic, rotated
@@ -21,6 +22,28 @@ def test_a_diagonal_matrix_is_exact_and_multiplies():
     np.testing.assert_allclose(found.standard_error, 0, atol=1e-6)
     np.testing.assert_allclose(found.product(np.ones(3, "f")), [3, -1, 2])
     np.testing.assert_allclose(found.as_scipy() @ np.ones(3, "f"), [3, -1, 2])
+
+
+class Dense:
+    params = jnp.ones(20)
+
+    def __init__(self, scale):
+        self.matrix = jnp.asarray(scale, jnp.float32) * MATRIX
+
+    def product(self, vector):
+        return self.matrix @ vector
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_errors_are_told_at_every_scale(scale):
+    """Their squares were no numbers of float32: the errors 0, or infinite."""
+
+    plain, found = (diagonal(Dense(factor), probes=8) for factor in (1, scale))
+    np.testing.assert_allclose(found.values, scale * np.asarray(plain.values), rtol=1e-4)
+    np.testing.assert_allclose(
+        found.standard_error, scale * np.asarray(plain.standard_error), rtol=1e-3
+    )
+    assert (np.asarray(plain.standard_error) > 0).all()
 
 
 def test_one_probe_is_too_few():
