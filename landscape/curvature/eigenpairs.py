@@ -331,13 +331,13 @@ class _Run:
 
     def _insert(self, recurrence: Recurrence) -> None:
         """Rayleigh-Ritz with the largest Ritz vector of the check; without it, look again."""
-        vector = recurrence.ritz_vector(-1)
-        if vector is None:
+        kept = recurrence.ritz_vector(-1)
+        if kept is None:
             self.pending, self.converged = self._start(), False
             self.fill()
             self._truncate(self.k)
             return
-        vector, _, _ = panel.orthogonalise(self.basis, vector)
+        vector, _, _ = panel.orthogonalise(self.basis, kept[0])
         self.basis = panel.put(self.basis, self.known, vector)
         column = np.asarray(panel.coefficients(self.basis, self.product(vector)), np.float64)
         self.known += 1

@@ -82,21 +82,18 @@ class Tridiagonal:
         values, vectors = scipy.linalg.eigh_tridiagonal(self.alpha, self.beta[:-1])
         return values, self.beta[-1] * np.abs(vectors[-1])
 
-    def settled(self, position: int) -> tuple[float, np.ndarray]:
-        """Residual norm and coordinates (j,) of the first or last Ritz vector (position 0 or -1).
+    def settled(self, position: int) -> int:
+        """Products after which the residual of the first or last Ritz vector was down to rounding.
 
-        They are in the first j vectors, as many as it takes until the residual is down to rounding:
-        after that the vectors lose their orthogonality to it, and further copies of the same Ritz
-        value appear, whose coordinates add up to nothing (Paige 1980).
+        ``position`` is 0 or -1; all products where it is not.
         """
-        last = self.ritz()[0][position]
-        for j in range(1, self.products + 1):
+        last, floor = self.ritz()[0][position], 64 * self.epsilon * self.scale
+        for j in range(1, self.products):
             values, vectors = scipy.linalg.eigh_tridiagonal(self.alpha[:j], self.beta[: j - 1])
-            residual = self.beta[j - 1] * abs(float(vectors[-1, position]))
-            near = abs(values[position] - last) <= self.rounding
-            if near and residual <= 64 * self.error:
-                break
-        return residual, vectors[:, position]
+            small = self.beta[j - 1] * abs(vectors[-1, position]) <= floor
+            if small and abs(values[position] - last) <= self.rounding:
+                return j
+        return self.products
 
     def ceiling(self, failure: float) -> float:
         """A value that no eigenvalue exceeds, except with probability ``failure``.
@@ -229,19 +226,41 @@ class Recurrence:
         check_finite([done.alpha[-1], done.beta[-1]], done.products)
         done.noise = max(done.noise, math.ldexp(abs(asymmetry), int(exponent)))
 
-    def ritz_vector(self, position: int) -> Tree | None:
-        """The unit vector of the first or last Ritz value (position 0 or -1), on the devices.
+    def ritz_vector(self, position: int) -> tuple[Tree, float] | None:
+        """The unit vector of the first or last Ritz value (position 0 or -1), and its residual.
 
-        None where the basis was not kept.
+        Rayleigh and Ritz's procedure in the span of the kept vectors, as many as it takes: once
+        a Ritz vector has converged, later vectors are no longer orthogonal to it and copies of its
+        value appear (Paige 1980). Inner products are taken into account, since the other end may
+        have converged before. The residual norm is what the recurrence says it is. None where the
+        vectors were not kept.
         """
         if self.basis is None:
             return None
-        _, coordinates = self.coefficients.settled(position)
+        k = self.coefficients.settled(position)
+        alpha, beta = self.coefficients.alpha[:k], self.coefficients.beta[:k]
+        rows = [*self.basis, jax.device_get(self.vector)][: k + 1]
+        gram = np.zeros((k + 1, k + 1))
+        for leaves in zip(*map(jax.tree.leaves, rows), strict=True):
+            stacked = np.stack([leaf.ravel() for leaf in leaves])
+            gram += stacked @ stacked.T
+        # Column j holds the coordinates of the image of vector j.
+        images = np.diag(alpha) + np.diag(beta[:-1], 1) + np.diag(beta[:-1], -1)
+        images = np.vstack([images, np.r_[np.zeros(k - 1), beta[-1]]])
+        inner = gram[:k] @ images
+        lengths, axes = scipy.linalg.eigh(gram[:k, :k])
+        independent = lengths > 0.01
+        axes = axes[:, independent] / np.sqrt(lengths[independent])
+        values, vectors = scipy.linalg.eigh(axes.T @ (inner + inner.T) / 2 @ axes)
+        coordinates = axes @ vectors[:, position]
+        rest = images @ coordinates
+        rest[:k] -= values[position] * coordinates
         total = None
-        for weight, vector in zip(coordinates, self.basis, strict=False):
-            part = jax.tree.map(lambda leaf, weight=weight: leaf * leaf.dtype.type(weight), vector)
+        for weight, row in zip(coordinates, rows, strict=False):
+            part = jax.tree.map(lambda leaf, weight=weight: leaf * leaf.dtype.type(weight), row)
             total = part if total is None else jax.tree.map(np.add, total, part)
-        return parameters.unit(parameters.placed_like(jax.tree.leaves(total), self.vector))
+        vector = parameters.unit(parameters.placed_like(jax.tree.leaves(total), self.vector))
+        return vector, float(np.sqrt(max(rest @ gram @ rest, 0.0)))
 
     def _keep(self, vector: Tree) -> None:
         if self.basis is None:

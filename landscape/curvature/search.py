@@ -25,8 +25,8 @@ class Eigenvalue:
     Attributes
     ----------
     estimate
-        The Ritz value, a Rayleigh quotient, hence never outside the spectrum (up to the error of
-        the products).
+        The Rayleigh quotient of the Ritz vector, hence never outside the spectrum (up to the error
+        of the products).
     lower, upper
         The true eigenvalue lies between them with probability ``confidence``. On the side of the
         Ritz value the bound is certain. Both allow for the error of the products.
@@ -128,7 +128,7 @@ def enclosed(
         if verified is not None:
             narrow = narrow and one is not None and one.confirmed and one.pair.agrees(tolerated)
         return Eigenvalue(
-            estimate,
+            one.pair.quotient if one else estimate,
             lower,
             upper,
             confidence,
@@ -159,29 +159,29 @@ def verify(matrix: Any, runs: Sequence[Recurrence], end: End, limit: int, seed: 
         If a product is not finite.
     """
     position, sign = (-1, 1) if end == "lambda_max" else (0, -1)
-    values = [float(run.coefficients.ritz()[0][position]) for run in runs]
-    best = int(np.argmax(np.multiply(sign, values)))
-    value, (predicted, _) = values[best], runs[best].coefficients.settled(position)
+    ritz = [run.coefficients.ritz() for run in runs]
+    best = int(np.argmax([sign * values[position] for values, _ in ritz]))
+    value, predicted = (float(row[position]) for row in ritz[best])
     spent = sum(run.coefficients.products for run in runs)
     rounding = max(run.coefficients.rounding for run in runs)
 
-    def confirmed(pair: RitzPair, allowed: float) -> bool:
-        """Whether its residual is small enough, and its quotient is the recurrence's."""
+    def confirmed(pair: RitzPair, predicted: float) -> bool:
+        """Whether its residual is what it should be, and its quotient that of the recurrence."""
         moved = abs(pair.quotient - value)
-        return pair.residual <= allowed and moved <= predicted + rounding + pair.residual
+        return pair.residual <= 2 * predicted + rounding and moved <= predicted + rounding
 
-    vector, products = runs[best].ritz_vector(position), 0
-    if vector is not None:
+    kept, products = runs[best].ritz_vector(position), 0
+    if kept is not None:
+        vector, predicted = kept
         pair, products = measured(matrix, vector, spent), 1
-        if confirmed(pair, 2 * predicted + rounding):
+        if confirmed(pair, predicted):
             return Verified(pair, True, products)
     scale = runs[best].coefficients.scale
     tolerance = float(np.clip(predicted / scale, 1e-4, 1e-2)) if scale else 1e-2
     matrix_of_largest = matrix if sign > 0 else Negated(matrix)
     vector, more = top_vector(matrix_of_largest, tolerance=tolerance, limit=limit, seed=seed)
     pair = measured(matrix, vector, spent + products + more)
-    agreed = confirmed(pair, 2 * tolerance * scale + rounding)
-    return Verified(pair, agreed, products + more + 1)
+    return Verified(pair, confirmed(pair, tolerance * scale), products + more + 1)
 
 
 class Search:

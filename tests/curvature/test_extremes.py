@@ -213,7 +213,7 @@ def test_few_distinct_eigenvalues_among_a_million_are_certified(spectrum, starts
 
 
 @pytest.mark.parametrize("name", ["an outlier", "a dominant negative end", "no gap"])
-def test_eigenvectors_come_without_a_stored_basis(name):
+def test_vectors_have_the_quotient_and_the_residual_of_their_eigenvalue(name):
     found = extremes(Diagonal(SPECTRA[name]), vectors=True, width=1e-3, limit=200)
     for end, vector in found.vectors.items():
         eigenvalue = getattr(found, end)

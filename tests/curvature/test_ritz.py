@@ -48,7 +48,7 @@ def test_a_vector_that_its_recurrence_does_not_explain_is_looked_for_anew(monkey
     """The kept vectors are damaged: the measured product tells, and thick restart finds it."""
 
     def damaged(self, position):
-        return jax.tree.map(lambda x: jnp.asarray(np.roll(x, 1)), self.basis[0])
+        return jax.tree.map(lambda x: jnp.asarray(np.roll(x, 1)), self.basis[0]), 0.0
 
     monkeypatch.setattr(lanczos.Recurrence, "ritz_vector", damaged)
     found = extremes(Diagonal(OUTLIERS), vectors=True)
