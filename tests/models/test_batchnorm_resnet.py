@@ -158,4 +158,4 @@ def test_a_network_with_statistics_does_not_run_without_them():
 
 def test_every_unit_is_a_block():
     model = registry.build("CIFAR-ResNet-20")
-    assert {"layer1/0", "layer3/2", "linear"} <= set(blocks(model.abstract()))
+    assert {"layer1/0", "layer3/2", "head"} <= set(blocks(model.abstract()))
