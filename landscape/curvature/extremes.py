@@ -31,6 +31,9 @@ def extremes(
 ) -> Extremes:
     """Largest and smallest Hessian eigenvalue with two-sided bounds.
 
+    It takes three vectors on the devices, and each product adds one in host memory (and in the
+    journal) as long as one takes less than a quarter of what is free there.
+
     Parameters
     ----------
     objective
@@ -41,7 +44,9 @@ def extremes(
     confidence
         Probability with which all bounds hold, over the random start.
     limit
-        Largest number of products of the search; the vector of each end takes one more.
+        Largest number of products of the search. The vector of each end takes one more, and up to
+        ``limit`` where it must be looked for anew: without room for the vectors, or if products
+        are not the same from call to call.
     seed
         Decides the start vector.
     ends
@@ -50,7 +55,7 @@ def extremes(
     statements
         How many calls share one confidence (union bound); see :func:`block_extremes`.
     vectors
-        Also return the measured Ritz vectors, at no further cost.
+        Also return the measured Ritz vectors, for no further product.
     progress
         Called after each product.
     journal

@@ -204,6 +204,7 @@ class Recurrence:
         self.vector = parameters.gaussian(key, matrix.params, unit=True)
         self.basis: list[Tree] | None = []
         self._previous = jax.tree.map(jnp.zeros_like, self.vector)
+        self._onward = 0.0  # v'Hw of the next vector v and the one before it, w
 
     def advance(self, image: Tree) -> None:
         """Take the product of :attr:`vector`; ``image`` is used up.
@@ -218,13 +219,15 @@ class Recurrence:
         if any(map(operator.is_, jax.tree.leaves(image), jax.tree.leaves(self.vector))):
             image = jax.tree.map(jnp.copy, image)  # an identity may hand its argument back
         numbers, following = _advance(image, self.vector, self._previous, beta)
-        alpha, length, asymmetry, exponent = map(float, jax.device_get(numbers))
+        *numbers, exponent = map(float, jax.device_get(numbers))
+        alpha, length, back, onward = (math.ldexp(number, int(exponent)) for number in numbers)
         self._keep(self.vector)
         self._previous, self.vector = self.vector, following
-        done.alpha.append(math.ldexp(alpha, int(exponent)))
-        done.beta.append(math.ldexp(length, int(exponent)))
-        check_finite([done.alpha[-1], done.beta[-1]], done.products)
-        done.noise = max(done.noise, math.ldexp(abs(asymmetry), int(exponent)))
+        done.alpha.append(alpha)
+        done.beta.append(length)
+        check_finite([alpha, length], done.products)
+        done.noise = max(done.noise, abs(back - self._onward))
+        self._onward = onward
 
     def ritz_vector(self, position: int) -> tuple[Tree, float] | None:
         """The unit vector of the first or last Ritz value (position 0 or -1), and its residual.
@@ -279,7 +282,7 @@ class Recurrence:
         rows = [*earlier, self.vector] if k else []
         vectors = {f"vector-{k + 1 - len(rows) + i}": row for i, row in enumerate(rows)}
         kept = {name: getattr(done, name) for name in _KEPT}
-        return {**kept, "basis": self.basis is not None}, vectors
+        return {**kept, "onward": self._onward, "basis": self.basis is not None}, vectors
 
     def resume(self, kept: Mapping[str, Any], vector: Callable[[str], Tree] | None) -> None:
         """Take up a kept state; without ``vector`` its coefficients only.
@@ -291,7 +294,7 @@ class Recurrence:
         done.epsilon = max(done.epsilon, kept["epsilon"])
         done.noise = max(done.noise, kept["noise"])
         done.alpha[:], done.beta[:] = kept["alpha"], kept["beta"]
-        self.basis = None
+        self._onward, self.basis = kept["onward"], None
         if k and vector is not None:
             like = self.vector
 
@@ -332,11 +335,14 @@ def lanczos(matrix: Any, key: jax.Array, *, limit: int) -> Iterator[Tridiagonal]
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _advance(image: Tree, vector: Tree, previous: Tree, beta: jax.Array | float):
-    """One step: alpha, the next beta and the asymmetry, all over two to the exponent."""
+    """One step: alpha, the next beta, ``previous'image``, ``following'image``, and an exponent.
+
+    All but the exponent are over two to its power.
+    """
     # At its own scale, where no square overflows or vanishes.
     image, exponent = parameters.balanced(image)
-    coupling = parameters.dot(previous, image)
-    beta = jnp.ldexp(jnp.asarray(beta, coupling.dtype), -exponent)
+    back = parameters.dot(previous, image)
+    beta = jnp.ldexp(jnp.asarray(beta, back.dtype), -exponent)
     rest = parameters.add_scaled(image, -beta, previous)
     alpha = parameters.dot(vector, rest)
     rest = parameters.add_scaled(rest, -alpha, vector)
@@ -344,8 +350,7 @@ def _advance(image: Tree, vector: Tree, previous: Tree, beta: jax.Array | float)
     rest = parameters.add_scaled(rest, -correction, vector)
     length = parameters.norm(rest)
     following = parameters.unit(rest)
-    asymmetry = jnp.where(beta > 0, coupling - beta, jnp.zeros_like(beta))
-    return (alpha + correction, length, asymmetry, exponent), following
+    return (alpha + correction, length, back, parameters.dot(following, image), exponent), following
 
 
 @jax.jit

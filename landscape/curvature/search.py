@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import jax
@@ -46,6 +46,8 @@ class Eigenvalue:
     product_error
         Size of the error of a product with a unit vector: from the precision, the asymmetry of the
         products, and the difference of ``u'Hu`` from ``check`` and of that from float64.
+    confirmed
+        Whether the vector was measured, is the one of the recurrence, and its check agrees.
     """
 
     estimate: float
@@ -57,6 +59,7 @@ class Eigenvalue:
     converged: bool
     check: float = math.nan
     product_error: float = math.nan
+    confirmed: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ class Extremes:
 
     lambda_max: Eigenvalue
     lambda_min: Eigenvalue
-    runs: tuple[Tridiagonal, ...]
-    vectors: dict[str, Tree] | None = None
+    runs: tuple[Tridiagonal, ...] = field(repr=False)
+    vectors: dict[str, Tree] | None = field(default=None, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         return {"lambda_max": asdict(self.lambda_max), "lambda_min": asdict(self.lambda_min)}
@@ -125,8 +128,7 @@ def enclosed(
         # An eigenvalue far below the norm of H cannot be known better than rounding allows.
         enough = max(width * reference, min(4 * rounding, width * magnitude))
         narrow = bool(upper - lower <= enough)
-        if verified is not None:
-            narrow = narrow and one is not None and one.confirmed and one.pair.agrees(tolerated)
+        confirmed = bool(one and one.confirmed and one.pair.agrees(tolerated))
         return Eigenvalue(
             one.pair.quotient if one else estimate,
             lower,
@@ -134,9 +136,10 @@ def enclosed(
             confidence,
             one.pair.residual if one else residual,
             products,
-            narrow,
+            narrow and (confirmed or verified is None),
             one.pair.check if one else math.nan,
             max(error, along),
+            confirmed,
         )
 
     return Extremes(

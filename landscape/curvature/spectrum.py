@@ -85,8 +85,9 @@ def spectrum(
 ) -> Spectrum:
     """Ends, trace, Frobenius norm and density of the spectrum from the same products.
 
-    Without reorthogonalisation converged eigenvalues appear several times
-    among the nodes, and share the weight that is theirs, so sums and densities stay right.
+    Memory as for :func:`landscape.extremes`. Without reorthogonalisation converged eigenvalues
+    appear several times among the nodes, and share the weight that is theirs, so sums and densities
+    stay right.
 
     Parameters
     ----------

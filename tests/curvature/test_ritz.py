@@ -160,6 +160,19 @@ def test_a_miscompiled_product_does_not_converge_and_its_interval_holds_the_trut
     assert extremes(Miscompiled(values, 1.0), width=0.1).lambda_max.converged
 
 
+@pytest.mark.parametrize("name", ["ten values", "rank three", "an outlier"])
+def test_lost_orthogonality_is_no_asymmetry_of_the_product(name):
+    rng = np.random.default_rng(0)
+    values = {
+        "ten values": rng.normal(size=10),
+        "rank three": np.r_[rng.normal(size=3), np.zeros(197)],
+        "an outlier": np.r_[195.6, 105.0, 40.0, np.linspace(-2, 3, 197)],
+    }[name]
+    found = spectrum(Diagonal(values), probes=4).lambda_max
+    assert found.converged
+    assert found.product_error <= 1e-4 * found.estimate
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e-25, 1e25, 1e30])
 def test_spectra_of_any_scale_are_found_as_well_as_others(scale):
     ordinary = extremes(Diagonal(OUTLIERS))
