@@ -47,7 +47,8 @@ class Eigenvalue:
         Size of the error of a product with a unit vector: from the precision, the asymmetry of the
         products, and the difference of ``u'Hu`` from ``check`` and of that from float64.
     confirmed
-        Whether the vector was measured, is the one of the recurrence, and its check agrees.
+        Whether the vector was measured and is the one of the recurrence, and its check agrees where
+        there is one. Where float64 was refused the check is one of the same precision.
     """
 
     estimate: float

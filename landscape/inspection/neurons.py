@@ -127,6 +127,8 @@ def _of_each_example(values: jax.Array) -> jax.Array:
     """(3, B): how many values are above zero, norm of all, mean norm over the last axis."""
     tokens = values.reshape(values.shape[0], -1, values.shape[-1]).astype(wide(values.dtype))
     active = jnp.sum(tokens > 0, axis=(1, 2)).astype(tokens.dtype)
+    unknown = jnp.any(jnp.isnan(tokens), axis=(1, 2))  # neither active nor inactive
+    active = jnp.where(unknown, jnp.full_like(active, jnp.nan), active)
     largest = jnp.max(jnp.abs(tokens), axis=(1, 2), keepdims=True)
     largest = jnp.where(largest > 0, largest, jnp.ones_like(largest))  # squares that are numbers
     squares = jnp.sum(jnp.square(tokens / largest), axis=2)

@@ -75,3 +75,11 @@ def test_norms_whose_squares_are_no_float32_numbers_are_right(scale):
     )
     assert found.norm[0] == pytest.approx(5 * scale, rel=1e-6)
     assert found.norm_per_token[0] == pytest.approx(5 * scale, rel=1e-6)
+
+
+@pytest.mark.parametrize("values", [[np.nan] * 4, [1.0, np.nan, -1.0, 2.0]])
+def test_activations_that_are_no_numbers_are_neither_active_nor_inactive(values):
+    batch = jnp.asarray([values, [1.0, 1.0, -1.0, 2.0]], jnp.float32)
+    found = active_neurons(lambda w, x: {"layer": w * x}, jnp.float32(1), [batch])
+    assert np.isnan(found.fraction[0])
+    assert np.isnan(found.standard_error[0])
