@@ -13,7 +13,7 @@ from rich.console import Console
 
 from landscape import report
 from landscape.errors import RequestError
-from landscape.report import measures, numbers, words
+from landscape.report import measures, words
 from landscape.report.tables import components
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -327,38 +327,6 @@ def test_markup_in_names_is_not_interpreted_by_the_terminal():
 def test_a_row_of_the_wrong_length_is_refused():
     with pytest.raises(ValueError, match="2 cells, not 1"):
         report.Table("t", ("a",), (("b", "c"),))
-
-
-# --- numbers -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(738.8123, "738.8"), (14468.2, "14468"), (0.000123456, "0.0001235"), (-0.5, "−0.5000"),
-     (1.23456e-9, "1.235e−09"), (2.5e9, "2.500e+09"), (0.0, "0"), (float("nan"), "–"),
-     (float("inf"), "∞"), (float("-inf"), "−∞"), (9999.96, "10000")],
-)  # fmt: skip
-def test_numbers_have_four_significant_digits(value, text):
-    assert numbers.number(value) == text
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_printed_bounds_always_contain_the_bounds(seed):
-    generator = np.random.default_rng(seed)
-    for lower in generator.normal(size=200) * 10.0 ** generator.integers(-8, 9, 200):
-        upper = lower + abs(generator.normal()) * abs(lower)
-        text = numbers.interval(lower, upper).strip("[]").replace("−", "-").split(", ")
-        assert float(text[0]) <= lower
-        assert upper <= float(text[1])
-
-
-@pytest.mark.parametrize(
-    ("value", "error", "text"),
-    [(2801.634, 12.34, "2802 ± 12"), (91.2345, 0.4213, "91.23 ± 0.42"), (5.0, None, "5.000"),
-     (5.0, 0.0, "5.000"), (float("inf"), 1.0, "∞"), (14468.0, 1234.5, "14468 ± 1234")],
-)  # fmt: skip
-def test_a_value_is_as_precise_as_its_error(value, error, text):
-    assert numbers.with_error(value, error) == text
 
 
 # --- words ---------------------------------------------------------------------------------------

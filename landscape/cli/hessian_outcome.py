@@ -1,10 +1,12 @@
 """What ``hessian`` prints, for programs and for people, from its result file."""
 
 from collections.abc import Iterator
+from decimal import ROUND_CEILING
 from pathlib import Path
 from typing import Any
 
 from landscape.cli import common
+from landscape.numbers import bounds, interval, number
 
 # Datasets of an end of a spectrum.
 END = ("estimate", "lower", "upper", "residual", "converged", "check", "product_error")
@@ -182,7 +184,13 @@ def _tables(stored: Any, data: dict[str, Any]) -> list[Any]:
     tables = [_targets(stored, data)]
     if attributes["top"]:
         rows = [
-            [str(i + 1), *(f"{row[name]:.4g}" for name in ("value", "upper", "check", "residual"))]
+            [
+                str(i + 1),
+                number(row["value"]),
+                number(row["upper"], rounding=ROUND_CEILING),
+                number(row["check"]),
+                number(row["residual"], 2),
+            ]
             for i, row in enumerate(data["top"])
             if row["value"] == row["value"]  # fewer than asked for, if the products ran out
         ]
@@ -196,16 +204,23 @@ def _tables(stored: Any, data: dict[str, Any]) -> list[Any]:
         tables.append(common.grid("Whole matrix", columns, rows))
     if attributes["scan"]:
         rows = [
-            [f"{entry['examples']:,}"]
-            + [f"{entry['lambda_max'][part]:.4g}" for part in ("estimate", "lower", "upper")]
-            + [_pm(entry["other_examples"], entry["other_examples_standard_error"])]
-            + ["yes" if entry["lambda_max"]["converged"] else "NO"]
+            [
+                f"{entry['examples']:,}",
+                *_bounded(entry["lambda_max"]),
+                _pm(entry["other_examples"], entry["other_examples_standard_error"]),
+                "yes" if entry["lambda_max"]["converged"] else "NO",
+            ]
             for entry in data["scan"]
         ]
         others = f"same vector, the other of these {attributes['examples']:,} images"
         columns = ("images", "λmax", "between", "and", others, "converged")
         tables.append(common.grid("λmax against the number of images", columns, rows))
     return tables
+
+
+def _bounded(end: dict[str, Any]) -> list[str]:
+    """Cells: an eigenvalue, its lower and its upper bound."""
+    return [number(end["estimate"]), *bounds(end["lower"], end["upper"])]
 
 
 def _targets(stored: Any, data: dict[str, Any]) -> Any:
@@ -226,7 +241,7 @@ def _targets(stored: Any, data: dict[str, Any]) -> Any:
         columns += ["λmax", "between", "and", "products", "λmax\nconverged"]
         for row, entry in zip(rows, entries.values(), strict=True):
             top = entry["lambda_max"]
-            row += [f"{top[part]:.4g}" for part in ("estimate", "lower", "upper")]
+            row += _bounded(top)
             row += [str(top["products"]), "yes" if top["converged"] else "NO"]
     if "power" in data:
         columns += ["power iteration", "residual"]
@@ -248,8 +263,8 @@ def _quantities(stored: Any, data: dict[str, Any]) -> list[list[str]]:
         # An end that was not searched has bounds all the same; its Ritz value would mislead.
         end, asked = data["lambda_min"], stored.attributes["ends"] == "both"
         status = "" if end["converged"] else " NOT CONVERGED" if asked else " (not searched)"
-        value = f"{end['estimate']:.4g}" if end["converged"] else ""
-        rows.append(["λmin", value, f"[{end['lower']:.4g}, {end['upper']:.4g}]{status}"])
+        value = number(end["estimate"]) if end["converged"] else ""
+        rows.append(["λmin", value, interval(end["lower"], end["upper"]) + status])
 
     def row(label: str, value: float, error: float) -> None:
         rows.append([label, f"{value:.4g}", f"± {error:.2g}"])
@@ -268,9 +283,9 @@ def _quantities(stored: Any, data: dict[str, Any]) -> list[list[str]]:
             images = f"{count:,.0f} images of the {split} split"
             row(f"same vector over {images}", found["held_out"], found["held_out_standard_error"])
             top = found[HELD_OUT]
-            bounds = f"[{top['lower']:.4g}, {top['upper']:.4g}]"
-            bounds += "" if top["converged"] else " NOT CONVERGED"
-            rows.append([f"λmax over the same {images}", f"{top['estimate']:.4g}", bounds])
+            status = "" if top["converged"] else " NOT CONVERGED"
+            within = interval(top["lower"], top["upper"]) + status
+            rows.append([f"λmax over the same {images}", number(top["estimate"]), within])
     return rows
 
 
@@ -279,11 +294,12 @@ def _remarks(stored: Any, data: dict[str, Any]) -> list[str]:
     remarks, found = _unconfirmed(stored, data), data.get("data_error", {})
     if found.get("held_out_exceeds_upper_bound"):
         quotient = _pm(found["held_out"], found["held_out_standard_error"])
+        upper = number(data["lambda_max"]["upper"], rounding=ROUND_CEILING)
         remarks.append(
             f"Sharper on the {found['held_out_split']} split: there the curvature along λmax's "
-            f"vector is {quotient} (standard error), above the upper bound "
-            f"{data['lambda_max']['upper']:.4g} on λmax over the analysed images; "
-            f"λmax over the {found['held_out_split']} images is no smaller than that."
+            f"vector is {quotient} (standard error), above the upper bound {upper} on λmax over "
+            f"the analysed images; λmax over the {found['held_out_split']} images is no smaller "
+            "than that."
         )
     return remarks
 

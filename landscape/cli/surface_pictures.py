@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from landscape.cli import common
 from landscape.errors import RequestError
+from landscape.numbers import bounds
 from landscape.whole_file import whole_file
 
 
@@ -260,7 +261,7 @@ def _sharpness(options: Any, path: Path) -> str:
     if not found["done"][place] or low != low:
         return ""
     confidence = float(found.attributes["confidence"])
-    return f"λmax between {low:.3g} and {high:.3g} ({confidence:.1%})"
+    return f"λmax between {' and '.join(bounds(low, high))} ({confidence:.1%})"
 
 
 def _save(figure: Any, name: str, dark: bool) -> None:

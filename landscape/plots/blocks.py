@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from landscape.numbers import interval, number
 from landscape.plots import style
 
 
@@ -98,8 +99,8 @@ def _in_words(run: Sharpness, i: int) -> str:
     value, lower, upper = run.estimate[i], run.lower[i], run.upper[i]
     if np.isnan(value):
         return "not measured"
-    bounds = "" if np.isnan([lower, upper]).any() else f" [{lower:.2g}, {upper:.2g}]"
-    return f"{value:.2g}{bounds}{'' if run.converged[i] else '*'}"
+    within = "" if np.isnan([lower, upper]).any() else f" {interval(lower, upper, 2)}"
+    return f"{number(value, 2)}{within}{'' if run.converged[i] else '*'}"
 
 
 def _limits(runs: Mapping[str, Sharpness]) -> tuple[float, float] | None:

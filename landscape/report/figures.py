@@ -10,10 +10,10 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from landscape.errors import RequestError
+from landscape.numbers import interval, number, percent
 from landscape.plots import compare, compare_blocks, compare_neurons, compare_training, style
 from landscape.report import measures
 from landscape.report.measures import WHOLE
-from landscape.report.numbers import interval, number, percent
 from landscape.report.run import Run, distinct
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from landscape.report.numbers import DASH
+from landscape.numbers import DASH
 from landscape.report.run import NOT_MEASURED, Run
 from landscape.report.table import Table
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_FLOOR
 
+from landscape.numbers import DASH, count, interval, number, percent, with_error
 from landscape.report import measures
 from landscape.report.measures import WHOLE, Extreme
-from landscape.report.numbers import DASH, count, interval, number, percent, with_error
 from landscape.report.run import NOT_MEASURED, Run, distinct
 from landscape.report.table import Table
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from landscape.numbers import number
 from landscape.plots import style
 from landscape.report import measures
 from landscape.report.measures import WHOLE, Extreme
-from landscape.report.numbers import number
 from landscape.report.run import Run
 
 

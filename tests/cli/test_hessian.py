@@ -19,6 +19,7 @@ from spectra import dense
 from landscape import curvature, results
 from landscape.cli import hessian, hessian_pictures
 from landscape.curvature import fisher
+from landscape.numbers import interval
 
 OWN = f"{Path(__file__).with_name('own_objective.py')}:make"
 ROOT = Path(__file__).parents[2]
@@ -144,7 +145,7 @@ def test_what_was_not_certified_has_bounds_and_is_not_called_converged(measure, 
     assert not smallest["converged"]
     assert smallest["upper"] - smallest["lower"] > 0.01 * abs(smallest["estimate"])
     lines = shown(path)
-    bounds = f"[{smallest['lower']:.4g}, {smallest['upper']:.4g}] (not searched)"
+    bounds = interval(smallest["lower"], smallest["upper"]) + " (not searched)"
     (row,) = [line for line in lines if "λmin" in line]  # nothing of it beside the blocks
     assert [cell.strip() for cell in row.strip("│").split("│")] == ["λmin", "", bounds]
     (place,) = [i for i, line in enumerate(lines) if line.startswith("┃ block")]
@@ -203,6 +204,25 @@ def test_the_other_split_is_searched_and_all_bounds_share_the_confidence(
     with h5py.File(path, "r+") as file:
         file["data_error/held_out_lambda_max_converged"][...] = 0
     assert not hessian.summary(path).converged
+
+
+def test_printed_bounds_contain_the_bounds(measure, tmp_path):
+    path, given = tmp_path / "h.h5", (33.159634, 33.158869, 33.160400)
+    measure("--blocks", "none", "--top", 1, "--scan", 600)
+    with h5py.File(path, "r+") as file:
+        for end in ("lambda_max_", "lambda_min_", "scan/"):
+            for part, value in zip(("estimate", "lower", "upper"), given, strict=True):
+                file[end + part][0] = value
+        file["top/value"][0], file["top/upper"][0] = given[0], given[2]
+    cells = [
+        [cell.strip() for cell in line.strip("│").split("│")]
+        for line in shown(path)
+        if "33.1" in line
+    ]
+    found = {row[0]: row for row in cells}
+    assert found["whole"][2:5] == found["600"][1:4] == ["33.16", "33.15", "33.17"]
+    assert found["1"][1:3] == ["33.16", "33.17"]
+    assert found["λmin"][1:] == ["33.16", "[33.15, 33.17]"]
 
 
 def test_a_value_that_its_check_does_not_confirm_is_said_and_not_converged(measure, tmp_path):

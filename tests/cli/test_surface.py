@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from landscape import results
 from landscape.cli import main, surface_pictures, surface_run
 from landscape.cli.surface import Options, summary
 from landscape.cli.surface_plane import _around
@@ -101,6 +103,20 @@ def test_the_picture_of_an_unfinished_line_shows_what_is_there_and_says_so(
     assert ax.texts[0].get_text() == "4 of 5 points so far"
     names = {text.get_text() for text in ax.get_legend().get_texts()}
     assert {"train ± standard error, split", "test ± standard error, population"} <= names
+
+
+def test_the_bounds_below_a_picture_contain_the_bounds(tmp_path, monkeypatch):
+    attributes = {"confidence": 0.999}
+    data = {
+        "targets": np.array(["whole"]), "done": np.array([True]),
+        "lambda_max_lower": np.array([33.158869]), "lambda_max_upper": np.array([33.160400]),
+    }  # fmt: skip
+    found = results.Stored(tmp_path / "hessian.h5", attributes, data)
+    found.path.touch()
+    monkeypatch.setattr(results, "read", lambda *_: found)
+    monkeypatch.setattr(surface_pictures, "read", lambda _: types.SimpleNamespace(attributes={}))
+    told = surface_pictures._sharpness(types.SimpleNamespace(hessian=None), tmp_path / "s.h5")
+    assert told == "λmax between 33.15 and 33.17 (99.9%)"
 
 
 def test_pictures_with_checkpoints_carry_what_is_said_of_them(

@@ -186,7 +186,7 @@ def test_values_without_a_logarithm_are_written_out_with_their_bounds():
                     np.array([True, False, False]))  # fmt: skip
     ax = plot_blocks({"a": run})
     assert len(points(ax)[0][0]) == 1
-    assert words(ax) == ["-2 [-3, 1]*", "not measured"]
+    assert words(ax) == ["−2.0 [−3.0, 1.0]*", "not measured"]
     ax = plot_blocks({"a": sharpness(["head"], [0.0])})
     assert words(ax) == ["0 [0, 0]"]
     ax.figure.savefig(io.BytesIO(), format="png")

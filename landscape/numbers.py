@@ -26,13 +26,22 @@ def number(value: float, digits: int = 4, rounding: str = ROUND_HALF_EVEN) -> st
     return _fixed(exact, min(0, exponent - digits + 1), rounding)
 
 
+def bounds(lower: float, upper: float, digits: int = 4) -> tuple[str, str]:
+    """The lower bound rounded down and the upper bound rounded up.
+
+    >>> bounds(33.158869, 33.160400)
+    ('33.15', '33.17')
+    """
+    return number(lower, digits, ROUND_FLOOR), number(upper, digits, ROUND_CEILING)
+
+
 def interval(lower: float, upper: float, digits: int = 4) -> str:
-    """``[lower, upper]``, the lower end rounded down and the upper end rounded up.
+    """``[lower, upper]``, rounded as :func:`bounds` does.
 
     >>> interval(738.8123, 741.21)
     '[738.8, 741.3]'
     """
-    return f"[{number(lower, digits, ROUND_FLOOR)}, {number(upper, digits, ROUND_CEILING)}]"
+    return "[" + ", ".join(bounds(lower, upper, digits)) + "]"
 
 
 def with_error(value: float, error: float | None) -> str:
