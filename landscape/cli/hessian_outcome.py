@@ -1,7 +1,7 @@
 """What ``hessian`` prints, for programs and for people, from its result file."""
 
 from collections.abc import Iterator
-from decimal import ROUND_CEILING
+from decimal import ROUND_CEILING, ROUND_FLOOR
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,7 @@ def _data_error(stored: Any, largest: dict[str, Any]) -> dict[str, Any]:
         # λmax over these images is no smaller than any quotient over them.
         surely = found["held_out"] - found[HELD_OUT]["product_error"]
         found["held_out_exceeds_upper_bound"] = surely > largest["upper"]
+        found[f"{HELD_OUT}_exceeds"] = found[HELD_OUT]["lower"] > largest["upper"]
     return found
 
 
@@ -187,7 +188,7 @@ def _tables(stored: Any, data: dict[str, Any]) -> list[Any]:
             [
                 str(i + 1),
                 number(row["value"]),
-                number(row["upper"], rounding=ROUND_CEILING),
+                number(row["upper"], 4, ROUND_CEILING),
                 number(row["check"]),
                 number(row["residual"], 2),
             ]
@@ -292,14 +293,21 @@ def _quantities(stored: Any, data: dict[str, Any]) -> list[list[str]]:
 def _remarks(stored: Any, data: dict[str, Any]) -> list[str]:
     """What a reader of the numbers should not overlook."""
     remarks, found = _unconfirmed(stored, data), data.get("data_error", {})
-    if found.get("held_out_exceeds_upper_bound"):
-        quotient = _pm(found["held_out"], found["held_out_standard_error"])
-        upper = number(data["lambda_max"]["upper"], rounding=ROUND_CEILING)
+    if HELD_OUT not in found:
+        return remarks
+    split, upper = found["held_out_split"], number(data["lambda_max"]["upper"], 4, ROUND_CEILING)
+    if found[f"{HELD_OUT}_exceeds"]:
+        lower = number(found[HELD_OUT]["lower"], 4, ROUND_FLOOR)
         remarks.append(
-            f"Sharper on the {found['held_out_split']} split: there the curvature along λmax's "
-            f"vector is {quotient} (standard error), above the upper bound {upper} on λmax over "
-            f"the analysed images; λmax over the {found['held_out_split']} images is no smaller "
-            "than that."
+            f"λmax over the {split} images, at least {lower}, lies above the upper bound {upper} "
+            "over the analysed ones."
+        )
+    if found["held_out_exceeds_upper_bound"]:
+        quotient = _pm(found["held_out"], found["held_out_standard_error"])
+        remarks.append(
+            f"Sharper on the {split} split: on these images the curvature along λmax's vector is "
+            f"{quotient} (standard error), above the upper bound {upper} on λmax over the "
+            "analysed images; λmax over these images is no smaller than that."
         )
     return remarks
 

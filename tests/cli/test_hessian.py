@@ -199,6 +199,18 @@ def test_the_other_split_is_searched_and_all_bounds_share_the_confidence(
             file["data_error/held_out"][...] = quotient
         assert hessian.summary(path).data["data_error"]["held_out_exceeds_upper_bound"] == exceeds
         assert any(line.startswith(told) for line in shown(path)) == exceeds
+    # λmax itself may lie above where the quotient of that vector does not.
+    told = "λmax over the test images, at least "
+    with h5py.File(path, "r+") as file:
+        file["data_error/held_out"][...] = 0.5 * upper
+        file["data_error/held_out_lambda_max_upper"][...] = 3 * upper
+    for lower, exceeds in ((0.9 * upper, False), (2 * upper, True)):
+        with h5py.File(path, "r+") as file:
+            file["data_error/held_out_lambda_max_lower"][...] = lower
+        error = hessian.summary(path).data["data_error"]
+        assert error["held_out_lambda_max_exceeds"] == exceeds
+        assert not error["held_out_exceeds_upper_bound"]
+        assert any(line.startswith(told) for line in shown(path)) == exceeds
     hessian_pictures.draw(path, tmp_path / "pictures")
     assert (tmp_path / "pictures" / "data_error.png").stat().st_size > 10_000
     with h5py.File(path, "r+") as file:
