@@ -225,6 +225,8 @@ def test_a_hybrid_has_the_blocks_behind_its_residual_units(tmp_path):
     assert table.cell(tmp_path.name, "‖a‖₂ first") == "11.00"
 
 
+    order = "λmax of one layer is at most that of the joint block, and this at most that of the whole."
+    assert order in table.notes[0]
 def test_the_picture_leaves_joint_blocks_out_where_their_layers_are_known(runs, tmp_path):
     parts = measures.sharpness(runs[1]).components
     assert {"whole", "embedding", "encoderblock_0/mlp"} <= set(parts)

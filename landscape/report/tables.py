@@ -47,9 +47,9 @@ def table3(runs: Iterable[Run]) -> Table:
     notes = [
         "Embedding: the first linear layer (kernel and bias), without class token and positions. "
         "All MSA / token MLPs and all MLPs / channel MLPs: the joint block of all layers of the "
-        "kind, each with the norm in front of it; no layer of it has a larger λmax, and the whole "
-        "no smaller one. The middle one of n blocks (of a ResNet: units) is number ⌈n/2⌉. Head: "
-        "with the last norm.",
+        "kind, each with the norm in front of it; λmax of one layer is at most that of the joint "
+        "block, and this at most that of the whole. The middle one of n blocks (of a ResNet: "
+        "units) is number ⌈n/2⌉. Head: with the last norm.",
         "‖a‖₂: mean over images of the norm over all post-activations (tokens times neurons) of a "
         "block, of a Mixer's channel MLP, of the output of a ResNet's unit. neurons.h5 also has "
         "the norms per token and those of the blocks' outputs.",
