@@ -11,7 +11,7 @@ import pytest
 import synthetic_runs as made
 from rich.console import Console
 
-from landscape import report
+from landscape import numbers, report
 from landscape.errors import RequestError
 from landscape.report import measures, words
 from landscape.report.tables import components
@@ -225,8 +225,8 @@ def test_a_hybrid_has_the_blocks_behind_its_residual_units(tmp_path):
     assert table.cell(tmp_path.name, "‖a‖₂ first") == "11.00"
 
 
-    order = "λmax of one layer is at most that of the joint block, and this at most that of the whole."
-    assert order in table.notes[0]
+    order = "λmax of one layer is at most that of the joint block, and this at most that of the"
+    assert f"{order} whole." in table.notes[0]
 def test_the_picture_leaves_joint_blocks_out_where_their_layers_are_known(runs, tmp_path):
     parts = measures.sharpness(runs[1]).components
     assert {"whole", "embedding", "encoderblock_0/mlp"} <= set(parts)
@@ -280,7 +280,7 @@ def test_unfinished_files_are_said_to_be_incomplete(tmp_path):
     listed = components(run)
     assert len(listed.rows) == count
     assert listed.rows[-1][2] == "not measured"
-    assert listed.notes == (f"incomplete (4 of {count})",)
+    assert listed.notes == (numbers.CHECKED, f"incomplete (4 of {count})")
 
 
 def test_models_with_unknown_blocks_have_a_whole_all_the_same(tmp_path):
@@ -316,6 +316,8 @@ def test_the_terminal_shows_the_same_cells(runs):
     shown = console.file.getvalue()
     for cell in ("[179.8, 180.8]", "ViT-Mini/2-SAM", "2105 ± 62", "Table 1."):
         assert cell in shown
+    assert table.columns[4] == "Checked"
+    assert table.notes == (numbers.CHECKED,)
 
 
 def test_markup_in_names_is_not_interpreted_by_the_terminal():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.cli import common
-from landscape.numbers import bounds, interval, number
+from landscape.numbers import CHECKED, bounds, interval, number
 
 # Datasets of an end of a spectrum.
 END = ("estimate", "lower", "upper", "residual", "converged", "check", "product_error")
@@ -197,7 +197,7 @@ def _tables(stored: Any, data: dict[str, Any]) -> list[Any]:
         ]
         complete = "none missed" if stored["top/converged"] == 1 else "NOT CONVERGED"
         title = f"Largest eigenvalues ({complete}; {stored['top/products']:.0f} products)"
-        columns = ("", "eigenvalue", "at most", "in float64", "residual")
+        columns = ("", "eigenvalue", "at most", "checked", "residual")
         tables.append(common.grid(title, columns, rows))
     rows = _quantities(stored, data)
     if rows:
@@ -296,6 +296,8 @@ def _remarks(stored: Any, data: dict[str, Any]) -> list[str]:
     if HELD_OUT not in found:
         return remarks
     split, upper = found["held_out_split"], number(data["lambda_max"]["upper"], 4, ROUND_CEILING)
+    if stored.attributes["top"]:
+        remarks.append(CHECKED)
     if found[f"{HELD_OUT}_exceeds"]:
         lower = number(found[HELD_OUT]["lower"], 4, ROUND_FLOOR)
         remarks.append(

@@ -1,7 +1,7 @@
 """What is known about the backend that computes: what results store of it.
 
-The verdict of `landscape doctor` is kept in the user's cache folder, by configuration. Where there
-is none, two of the programs that known-bad versions compile wrongly are run, once a process.
+The verdict of `analysis_cli.py doctor` is kept in the user's cache folder, by configuration. Where
+there is none, two of the programs that known-bad versions compile wrongly are run, once a process.
 """
 
 import functools

@@ -23,7 +23,7 @@ CONFIDENCE = 0.95  # of the interval around an accuracy
 class Extreme:
     """An extreme eigenvalue of one block with its bounds, as stored.
 
-    ``check`` is its value along its vector in float64, NaN where there is none.
+    ``check`` is the quotient of its vector by another program, NaN where there is none.
     """
 
     estimate: float

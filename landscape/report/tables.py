@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_FLOOR
 
-from landscape.numbers import DASH, count, interval, number, percent, with_error
+from landscape.numbers import CHECKED, DASH, count, interval, number, percent, with_error
 from landscape.report import measures
 from landscape.report.measures import WHOLE, Extreme
 from landscape.report.run import NOT_MEASURED, Run, distinct
@@ -83,14 +83,14 @@ def components(run: Run) -> Table:
             number(largest.check), number(largest.residual, 2),
             "yes" if largest.converged else "no", *_smallest(smallest), count(largest.products),
         ))  # fmt: skip
-    columns = ("Block", "Parameters", "λmax", "[lower, upper]", "Checked in float64", "Residual",
-               "Converged", "λmin", "[lower, upper]", "Residual", "Products")  # fmt: skip
+    columns = ("Block", "Parameters", "λmax", "[lower, upper]", "Checked", "Residual", "Converged",
+               "λmin", "[lower, upper]", "Residual", "Products")  # fmt: skip
     status = run.status("hessian")
     return Table(
         f"{run.label}: eigenvalues of the Hessian, whole and block by block",
         columns,
         tuple(rows),
-        (status,) if status else (),
+        (CHECKED, status) if status else (CHECKED,),
     )
 
 

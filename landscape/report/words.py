@@ -55,8 +55,8 @@ def warnings(runs: Sequence[Run]) -> list[str]:
             loose.append(f"{run.label} ({count} of {len(found)})")
     if loose:
         told.append("Eigenvalues that did not converge to the width that was asked for, or that "
-                    "their check in float64 does not confirm (marked with an asterisk; no more is "
-                    f"known of them than their bounds): {_joined(loose)}.")  # fmt: skip
+                    "the check along their vector does not confirm (marked with an asterisk; no "
+                    f"more is known of them than their bounds): {_joined(loose)}.")  # fmt: skip
     edge = [f"{run.label} ({stored.attributes.get('head', '?')} head, rank "
             f"{found.attainable_rank or found.rank}, batches of {found.eigenvalues.shape[1]})"
             for run in runs for name, stored in run.results.items() if name.startswith("ntk")
