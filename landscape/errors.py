@@ -13,5 +13,9 @@ class OutOfMemory(RequestError):
     """The request needs more memory than there is."""
 
 
+class OtherVersion(RequestError):
+    """A result file was made by another version of landscape; its numbers mean other things."""
+
+
 class NotFinite(RequestError):
     """A value that has to be finite is not: the loss overflows, or has no derivative here."""

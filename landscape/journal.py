@@ -156,6 +156,11 @@ def _different(path: Path, found: Any, request: dict[str, Any]) -> str:
     if {**found, "x64": request["x64"]} == request:
         return f"journal: the interim state in {path} {other_precision(found['x64'])}, {rest}"
     name, was, now = difference(found, request)
+    if name == "schema":
+        return (
+            f"journal: the interim state in {path} was made by another version of landscape "
+            f"(schema {was}, now {now}); delete it to start anew"
+        )
     return (
         f"journal: the interim state in {path} was made with {name}={was}, this request has "
         f"{name}={now}; repeat that request to go on with it, {rest}"

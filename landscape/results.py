@@ -20,9 +20,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from landscape.errors import RequestError
+from landscape.errors import OtherVersion, RequestError
 
-SCHEMA = 1
+# Of each kind's datasets, 1 where not named; to be raised when they or their meaning change.
+SCHEMAS = {"hessian": 2, "ntk": 2, "neurons": 2, "surface": 2}
 _LIBVER = ("earliest", "v108")
 _ATTEMPTS = 10
 
@@ -95,11 +96,18 @@ class ResultFile:
         on with in another environment (versions, devices, flags) says so: its attribute
         ``resumed_with`` lists what was new.
 
+    Attributes
+    ----------
+    request
+        The request as it is stored, with the kind and its schema.
+
     Raises
     ------
     RequestError
         If the file exists and is not a result file, is damaged, is open elsewhere, or was made for
         a different request or in another precision (the difference is named).
+    OtherVersion
+        If its schema is not that of its kind here.
     """
 
     def __init__(
@@ -115,7 +123,8 @@ class ResultFile:
     ):
         self.path = Path(path)
         self.resumed = self.path.exists()
-        request = json.loads(json.dumps({"kind": kind, "schema": SCHEMA, **request}))
+        marked = {"kind": kind, "schema": _schema(kind), **request}
+        self.request = request = json.loads(json.dumps(marked))
         origin = dict(origin or {})
         if "versions" not in origin:
             origin = provenance(**{"command": Path(sys.argv[0]).name, **origin})
@@ -210,6 +219,8 @@ def read(path: str | os.PathLike, kind: str | None = None) -> Stored:
     ------
     RequestError
         If it is missing, damaged, not a result file, or of another kind.
+    OtherVersion
+        If its schema is not that of its kind here.
     """
     path = Path(path)
     if not path.is_file():
@@ -230,6 +241,7 @@ def read(path: str | os.PathLike, kind: str | None = None) -> Stored:
             time.sleep(0.05)
     if kind is not None and attributes["kind"] != kind:
         raise RequestError(f"result: {path} holds {attributes['kind']!r}, not {kind!r}")
+    _refuse_other_schema(path, attributes)
     return Stored(path, attributes, data)
 
 
@@ -264,8 +276,23 @@ def _open(path: Path, mode: str, locking="best-effort") -> h5py.File:
     return file
 
 
+def _schema(kind: str) -> int:
+    return SCHEMAS.get(kind, 1)
+
+
+def _refuse_other_schema(path: Path, attributes: Mapping[str, Any]) -> None:
+    found, known = int(attributes.get("schema", 1)), _schema(attributes["kind"])
+    if found != known:
+        version = "an earlier" if found < known else "a later"
+        raise OtherVersion(
+            f"result: {path} was made by {version} version of landscape (file schema {found}, now "
+            f"{known}); move the file away or use another --out"
+        )
+
+
 def _refuse_other_request(path: Path, request: dict, origin: Mapping[str, Any]) -> None:
     with _open(path, "r") as file:
+        _refuse_other_schema(path, file.attrs)
         found = json.loads(file.attrs["request"])
         x64 = file.attrs.get("x64")
     different = difference(found, request)
@@ -289,9 +316,12 @@ def other_precision(x64: bool) -> str:
 
 
 def difference(found: Mapping[str, Any], request: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """The first setting in which two requests differ: its name, and both values, short."""
+    """The first setting in which two requests differ: its name, and both values, short.
+
+    The schema comes first: where it differs, other settings do because of it.
+    """
     found, request = _flat(found), _flat(request)
-    for name in sorted(found.keys() | request.keys()):
+    for name in sorted(found.keys() | request.keys(), key=lambda name: (name != "schema", name)):
         if found.get(name) != request.get(name):
             return name, _short(found.get(name)), _short(request.get(name))
     return None
@@ -317,7 +347,7 @@ def _create(path: Path, kind, request, fields, done, constants, origin) -> None:
     try:
         with h5py.File(temporary, "w", libver=_LIBVER) as file:
             file.attrs["kind"] = kind
-            file.attrs["schema"] = SCHEMA
+            file.attrs["schema"] = _schema(kind)
             file.attrs["request"] = json.dumps(request)
             for name, value in origin.items():
                 file.attrs[name] = _attribute(value)

@@ -107,6 +107,10 @@ def test_a_state_of_another_request_is_refused_and_the_difference_named(tmp_path
         Journal.of_request(tmp_path / "j", {**request, "seed": 1})
     with pytest.raises(RequestError, match=r'made with data.hash="a"'):
         Journal.of_request(tmp_path / "j", {**request, "data": {"hash": "b"}})
+    with pytest.raises(
+        RequestError, match=r"another version of landscape \(schema null, now 2\); d"
+    ):
+        Journal.of_request(tmp_path / "j", {"data": {}, "schema": 2})
     (tmp_path / "j" / "request.json").write_text("torn")
     with pytest.raises(RequestError, match=r"does not say whose it is; delete it"):
         Journal.of_request(tmp_path / "j", request)

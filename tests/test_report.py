@@ -108,6 +108,24 @@ def test_damaged_files_are_told_and_left_out(tmp_path):
     assert "hessian.h5 is not a readable HDF5 file" in page([run], tmp_path).text
 
 
+def test_files_of_another_version_are_told_and_their_numbers_not_shown(tmp_path):
+    folder = made.write_run(tmp_path / "run", "ViT", made.VIT)
+    names = ("hessian", "surface", "ntk", "neurons")
+    for name in names:
+        with h5py.File(folder / f"{name}.h5", "r+") as file:
+            file.attrs["schema"] = 1
+    run = report.collect(folder)
+    assert not run.results
+    text = page([run], tmp_path).text
+    for name in names:
+        assert run.status(name) == "made by another version"
+        told = f"{name}.h5 was made by an earlier version of landscape (file schema 1, now 2)"
+        assert f"{told}; measure again" in text
+    assert (
+        report.table1([run]).cell("NTK κ at initialisation", run.label) == "made by another version"
+    )
+
+
 def test_the_half_written_last_line_of_a_killed_run_is_no_problem(tmp_path):
     made.write_config(tmp_path / "run", "ViT")
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
@@ -207,6 +225,8 @@ def test_table_3_has_a_row_per_run_with_the_joint_blocks_of_all_layers(runs):
     assert table.cell("ViT-Mini/2", "‖w‖₂") == "35.38"
     assert table.cell("Mixer-Mini/2", MSA) == "86.67"
     assert "the joint block of all layers" in table.notes[0]
+    order = "λmax of one layer is at most that of the joint block, and this at most that of the"
+    assert f"{order} whole." in table.notes[0]
     assert "over all post-activations (tokens times neurons)" in table.notes[1]
 
 
@@ -225,8 +245,6 @@ def test_a_hybrid_has_the_blocks_behind_its_residual_units(tmp_path):
     assert table.cell(tmp_path.name, "‖a‖₂ first") == "11.00"
 
 
-    order = "λmax of one layer is at most that of the joint block, and this at most that of the"
-    assert f"{order} whole." in table.notes[0]
 def test_the_picture_leaves_joint_blocks_out_where_their_layers_are_known(runs, tmp_path):
     parts = measures.sharpness(runs[1]).components
     assert {"whole", "embedding", "encoderblock_0/mlp"} <= set(parts)
@@ -298,6 +316,8 @@ def test_the_detailed_table_lists_every_target_with_both_ends(runs):
         "−9.000", "[−9.474, −8.571]", "0.020", "24",
     )  # fmt: skip
     assert table.rows[1][6] == "no"
+    assert table.columns[4] == "Checked"
+    assert table.notes == (numbers.CHECKED,)
 
 
 def test_of_a_smallest_eigenvalue_that_did_not_converge_only_the_bounds_are_shown(tmp_path):
@@ -316,8 +336,6 @@ def test_the_terminal_shows_the_same_cells(runs):
     shown = console.file.getvalue()
     for cell in ("[179.8, 180.8]", "ViT-Mini/2-SAM", "2105 ± 62", "Table 1."):
         assert cell in shown
-    assert table.columns[4] == "Checked"
-    assert table.notes == (numbers.CHECKED,)
 
 
 def test_markup_in_names_is_not_interpreted_by_the_terminal():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from landscape import results
-from landscape.errors import RequestError
+from landscape.errors import OtherVersion, RequestError
 
 FIELDS = {"loss": results.Field((2, 3), dims=("y", "x"))}
 CONSTANTS = {"x": np.arange(3.0), "y": np.arange(2.0), "names": ["a", "λ"], "d/k": np.ones(4)}
@@ -71,6 +71,41 @@ def test_another_request_is_refused_and_the_difference_named(tmp_path):
     make(tmp_path / "t.h5", data={"split": "train", "examples": 2}).close()
     with pytest.raises(RequestError, match=r'made with data.split="train".* has data.split="test"'):
         make(tmp_path / "t.h5", data={"split": "test", "examples": 2})
+
+
+@pytest.mark.parametrize("kind", ["hessian", "ntk", "neurons", "surface"])
+def test_files_of_the_first_version_are_neither_read_nor_gone_on_with(tmp_path, kind):
+    def opened(**request):
+        return results.ResultFile(
+            tmp_path / "r.h5", kind, request=request, fields={"v": results.Field((2,))}, done=(2,),
+            origin=ORIGIN,
+        )  # fmt: skip
+
+    opened(a=1).close()
+    results.read(tmp_path / "r.h5", kind)
+    with h5py.File(tmp_path / "r.h5", "r+") as file:
+        file.attrs["schema"] = 1
+    told = r"r\.h5 was made by an earlier version of landscape \(file schema 1, now 2\); move the"
+    with pytest.raises(OtherVersion, match=told):
+        results.read(tmp_path / "r.h5", kind)
+    with pytest.raises(OtherVersion, match=told):
+        opened(b=2)
+    with h5py.File(tmp_path / "r.h5", "r+") as file:
+        file.attrs["schema"] = 9
+    with pytest.raises(OtherVersion, match=r"a later version of landscape \(file schema 9, now 2"):
+        results.read(tmp_path / "r.h5")
+
+
+def test_a_kind_of_ones_own_has_the_first_schema(tmp_path):
+    results.ResultFile(
+        tmp_path / "r.h5", "mine", request={}, fields={}, done=(1,), origin=ORIGIN
+    ).close()
+    assert results.read(tmp_path / "r.h5", "mine").attributes["schema"] == 1
+
+
+def test_a_difference_of_schemas_comes_before_others():
+    found = results.difference({"a": 1, "schema": 1, "x": 2}, {"b": 1, "schema": 2, "x": 2})
+    assert found == ("schema", "1", "2")
 
 
 def test_a_file_of_another_precision_is_refused_with_what_to_do(tmp_path):

@@ -62,8 +62,6 @@ class Options(common.Common, subject.Subject, _Request):
     pass
 
 
-SCHEMA = 2  # of the datasets; files of another one are not gone on with
-
 # What changes a stored number, beside the subject.
 _SETTINGS = (
     "matrix", "method", "ends", "width", "confidence", "limit", "iterations", "seed", "top",
@@ -92,7 +90,6 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     settings = {name: getattr(options, name) for name in _SETTINGS}
     settings["held_out"] = {} if other is None else other.describe()["data"]
     request = {**described, **settings, "targets": ["whole", *blocks], "blocks": blocks}
-    request["schema"] = SCHEMA
     plan = _Plan(options, blocks, objective, other)
     if options.linearize:
         objective = objective.linearized()
@@ -116,7 +113,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
         ) as file,
         common.bars(options, make_bar)("hessian", len(plan.tasks)) as advance,
     ):
-        journal = Journal.of_request(path.with_name(f"{path.name}.partial"), request)
+        journal = Journal.of_request(path.with_name(f"{path.name}.partial"), file.request)
         _Work(options, plan, objective, file, journal, advance).all()
         journal.discard()
     if options.pictures is not None:

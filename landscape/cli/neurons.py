@@ -50,7 +50,6 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     names = np.array([name.removesuffix(_OUTPUT) for name in found.layers])
     settings = {
         **loaded.record,
-        "norms": "all values of an example, and per token",  # files of old hold fewer
         "parameters_hash": parameters.content_hash(loaded.params),
     }
     layers = (int(np.sum(~output)),)

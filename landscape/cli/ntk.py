@@ -62,7 +62,6 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
         **{key: getattr(options, key) for key in ("batch_size", "activation", "head", "seed")},
         **loaded.record,
         "batches": options.batches,
-        "rank_measured_on": "two batches together",
         "epsilon": float(jax.numpy.finfo(options.dtype or "float32").eps),
         "parameters_hash": parameters.content_hash(params),
     }

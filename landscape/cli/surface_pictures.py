@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from landscape.cli import common
-from landscape.errors import RequestError
+from landscape.errors import OtherVersion, RequestError
 from landscape.numbers import bounds
 from landscape.whole_file import whole_file
 
@@ -249,7 +249,12 @@ def _sharpness(options: Any, path: Path) -> str:
         if options.hessian:
             raise RequestError(f"hessian: there is no {beside}; run `hessian` first")
         return ""
-    found = results.read(beside, "hessian")
+    try:
+        found = results.read(beside, "hessian")
+    except OtherVersion:
+        if options.hessian:
+            raise
+        return ""
     own = read(path).attributes.get("parameters_hash")
     if found.attributes.get("parameters_hash") != own:
         if options.hessian:

@@ -104,7 +104,7 @@ def _figure(picture: Picture | None) -> str:
 
 def _eigenvalues(run: Run) -> str:
     if "hessian" not in run.results:
-        return f'<p class="absent-figure">{escape(run.label)}: {NOT_MEASURED}</p>'
+        return f'<p class="absent-figure">{escape(run.label)}: {run.status("hessian")}</p>'
     return to_html(components(run))
 
 

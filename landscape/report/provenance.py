@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.numbers import DASH
-from landscape.report.run import NOT_MEASURED, Run
+from landscape.report.run import Run
 from landscape.report.table import Table
 
 HOLDS = {
@@ -39,7 +39,7 @@ def provenance(runs: Iterable[Run], beside: Path) -> list[Table]:
         for name, holds in HOLDS.items():
             stored = run.results.get(name)
             if stored is None:
-                rows.append((_relative(run.path, beside), holds, NOT_MEASURED, *[""] * 5))
+                rows.append((_relative(run.path, beside), holds, run.status(name), *[""] * 5))
                 continue
             has = stored.attributes
             status = run.status(name)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from landscape import results
-from landscape.errors import RequestError
+from landscape.errors import OtherVersion, RequestError
 from landscape.results import Stored
 
 NOT_MEASURED = "not measured"
+OTHER_VERSION = "made by another version"
 FILES = {
     "hessian": "hessian.h5",
     "surface": "surface.h5",
@@ -39,6 +40,8 @@ class Run:
         Result files by name: ``hessian``, ``surface``, ``ntk``, ``ntk-lecun``, ``neurons``.
     problems
         Files that could not be read, a line each.
+    other_versions
+        Names of those result files that another version of landscape has made.
     """
 
     path: Path
@@ -47,6 +50,7 @@ class Run:
     metrics: tuple[dict[str, Any], ...] = ()
     results: dict[str, Stored] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    other_versions: frozenset[str] = frozenset()
 
     def section(self, name: str) -> dict[str, Any]:
         """A part of the configuration: ``model``, ``data``, ``training``; empty where absent."""
@@ -70,10 +74,10 @@ class Run:
         return (evaluated or list(self.metrics) or [{}])[-1]
 
     def status(self, name: str) -> str:
-        """``"not measured"``, ``"incomplete (n of m)"``, or nothing for a complete result."""
+        """Why a result is not there or ``"incomplete (n of m)"``; nothing for a complete one."""
         stored = self.results.get(name)
         if stored is None:
-            return NOT_MEASURED
+            return OTHER_VERSION if name in self.other_versions else NOT_MEASURED
         done = stored["done"].astype(bool)
         return "" if done.all() else f"incomplete ({int(done.sum())} of {done.size})"
 
@@ -92,18 +96,25 @@ def collect(run_folder: str | os.PathLike) -> Run:
     problems: list[str] = []
     config = _config(folder / "config.json", problems)
     metrics = _metrics(folder / "metrics.jsonl", problems)
-    found = {}
+    found, other_versions = {}, set()
     for name, file in FILES.items():
         if (folder / file).exists():
             try:
                 found[name] = results.read(folder / file, name.removesuffix("-lecun"))
+            except OtherVersion as error:
+                said, _, _ = str(error).removeprefix("result: ").rpartition("; ")
+                problems.append(f"{said}; measure again")
+                other_versions.add(name)
             except RequestError as error:
                 problems.append(str(error))
     if not (config or metrics or found or problems):
         raise RequestError(
             f"run: {folder} holds no config.json, metrics.jsonl or result file; pass a run folder"
         )
-    run = Run(folder, folder.name, config, metrics, _by_head(found), tuple(problems))
+    run = Run(
+        folder, folder.name, config, metrics, _by_head(found), tuple(problems),
+        frozenset(other_versions),
+    )  # fmt: skip
     return replace(run, label=run.model + ("-SAM" if run.rho > 0 else ""))
 
 

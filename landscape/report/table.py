@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from landscape.report.run import NOT_MEASURED
+from landscape.report.run import NOT_MEASURED, OTHER_VERSION
 
 
 @dataclass(frozen=True)
@@ -90,4 +90,4 @@ def _class(cell: str) -> str:
 
 
 def _absent(cell: str) -> bool:
-    return cell == NOT_MEASURED or cell.startswith("incomplete (")
+    return cell in (NOT_MEASURED, OTHER_VERSION) or cell.startswith("incomplete (")

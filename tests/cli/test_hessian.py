@@ -19,7 +19,7 @@ from spectra import dense
 from landscape import curvature, results
 from landscape.cli import hessian, hessian_pictures
 from landscape.curvature import fisher
-from landscape.numbers import interval
+from landscape.numbers import CHECKED, interval
 
 OWN = f"{Path(__file__).with_name('own_objective.py')}:make"
 ROOT = Path(__file__).parents[2]
@@ -237,30 +237,56 @@ def test_printed_bounds_contain_the_bounds(measure, tmp_path):
     assert found["λmin"][1:] == ["33.16", "[33.15, 33.17]"]
 
 
-def test_a_value_that_its_check_does_not_confirm_is_said_and_not_converged(measure, tmp_path):
-    path, told = tmp_path / "h.h5", "λmax of first/kernel is not confirmed: "
-    measure("--blocks", "tensors", "--ends", "max")
+def test_an_end_that_its_vector_does_not_confirm_is_said_by_its_name(measure, tmp_path):
+    path = tmp_path / "h.h5"
+    found = measure("--blocks", "tensors", "--scan", 600)
+    ends = [found["lambda_max"], found["lambda_min"], found["scan"][0]["lambda_max"]]
+    assert all(end["confirmed"] for end in ends)
     assert not any("confirmed" in line for line in shown(path))
-    with h5py.File(path, "r+") as file:
-        value = file["lambda_max_estimate"][1]
-        file["lambda_max_check"][1] = 0.8 * value
-        file["lambda_max_lower"][1], file["lambda_max_upper"][1] = 0.4 * value, 1.4 * value
+    with h5py.File(path, "r+") as file:  # merely wide, and a check as it happens to be
         file["lambda_max_converged"][1] = 0
-    assert any(line.startswith(told) for line in shown(path))
-    assert not hessian.summary(path).converged
-    with h5py.File(path, "r+") as file:  # merely wide
-        file["lambda_max_check"][1] = value * (1 - 1e-6)
+        file["lambda_max_check"][1] *= 0.8
     assert not any("confirmed" in line for line in shown(path))
+    names = {
+        "λmax": ("lambda_max_confirmed", 0),
+        "λmin": ("lambda_min_confirmed", 0),
+        "λmax of first/kernel": ("lambda_max_confirmed", 1),
+        "λmax over 600 images": ("scan/confirmed", 0),
+    }
+    for name, (dataset, place) in names.items():
+        with h5py.File(path, "r+") as file:
+            file[dataset][place] = 0
+        (line,) = [line for line in shown(path) if "confirmed" in line]
+        assert line.startswith(f"{name} is not confirmed: ")
+        assert "by the check along its vector" in line
+        with h5py.File(path, "r+") as file:
+            file[dataset][place] = 1
+    assert not hessian.summary(path).converged
+
+
+def test_an_end_that_was_not_asked_for_need_not_be_confirmed(measure, tmp_path):
+    found = measure("--blocks", "none", "--ends", "max")
+    assert not found["lambda_min"]["confirmed"]
+    assert not any("confirmed" in line for line in shown(tmp_path / "h.h5"))
+
+
+def test_what_checked_means_is_said_where_it_is_shown(measure, tmp_path):
+    measure("--blocks", "none", "--ends", "max", "--top", 1)
+    lines = shown(tmp_path / "h.h5")
+    assert any("┃ checked ┃" in line for line in lines)
+    assert CHECKED in lines
+    assert not any("in float64 ┃" in line for line in lines)
 
 
 def test_files_of_the_earlier_schema_are_refused_by_its_number(measure, call, tmp_path):
     path, arguments = tmp_path / "h.h5", ["--blocks", "none", "--ends", "max"]
     measure(*arguments)
     with h5py.File(path, "r+") as file:
-        file.attrs["request"] = file.attrs["request"].replace('"schema": 2', '"schema": 1')
+        file.attrs["schema"] = 1
+        file.attrs["request"] = "{}"
     status, _, err = call("hessian", "--objective", OWN, *arguments, "--out", path)
     assert status == 2
-    assert "schema=1, this request has schema=2" in err
+    assert "made by an earlier version of landscape (file schema 1, now 2); move the file" in err
 
 
 def test_central_differences_agree(measure, matrix):

@@ -16,6 +16,7 @@ from landscape import results
 from landscape.cli import main, surface_pictures, surface_run
 from landscape.cli.surface import Options, summary
 from landscape.cli.surface_plane import _around
+from landscape.errors import OtherVersion
 from landscape.objective import Objective
 from landscape.surface import Measures, compute_surface, coordinates, read_surface
 
@@ -117,6 +118,18 @@ def test_the_bounds_below_a_picture_contain_the_bounds(tmp_path, monkeypatch):
     monkeypatch.setattr(surface_pictures, "read", lambda _: types.SimpleNamespace(attributes={}))
     told = surface_pictures._sharpness(types.SimpleNamespace(hessian=None), tmp_path / "s.h5")
     assert told == "λmax between 33.15 and 33.17 (99.9%)"
+
+
+def test_an_eigenvalue_of_another_version_is_left_out_unless_it_is_asked_for(tmp_path):
+    path = tmp_path / "hessian.h5"
+    results.ResultFile(path, "hessian", request={}, fields={}, done=(1,)).close()
+    with h5py.File(path, "r+") as file:
+        file.attrs["schema"] = 1
+    options, beside = types.SimpleNamespace(hessian=None), tmp_path / "s.h5"
+    assert surface_pictures._sharpness(options, beside) == ""
+    options.hessian = str(path)
+    with pytest.raises(OtherVersion, match="an earlier version of landscape"):
+        surface_pictures._sharpness(options, beside)
 
 
 def test_pictures_with_checkpoints_carry_what_is_said_of_them(
