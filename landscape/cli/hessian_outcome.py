@@ -9,7 +9,9 @@ from landscape.cli import common
 from landscape.numbers import CHECKED, bounds, interval, number
 
 # Datasets of an end of a spectrum.
-END = ("estimate", "lower", "upper", "residual", "converged", "check", "product_error")
+END = (
+    "estimate", "lower", "upper", "residual", "converged", "check", "product_error", "confirmed",
+)  # fmt: skip
 
 # Of λmax over the split that is not analysed.
 HELD_OUT = "held_out_lambda_max"
@@ -116,6 +118,7 @@ def _end(stored: Any, prefix: str, index: Any = ()) -> dict[str, Any]:
         "confidence": stored.attributes["confidence"],
         "products": int(stored[products][index]),
         "converged": values["converged"] == 1,
+        "confirmed": values["confirmed"] == 1,
     }
 
 
@@ -293,11 +296,11 @@ def _quantities(stored: Any, data: dict[str, Any]) -> list[list[str]]:
 def _remarks(stored: Any, data: dict[str, Any]) -> list[str]:
     """What a reader of the numbers should not overlook."""
     remarks, found = _unconfirmed(stored, data), data.get("data_error", {})
+    if stored.attributes["top"]:
+        remarks.append(CHECKED)
     if HELD_OUT not in found:
         return remarks
     split, upper = found["held_out_split"], number(data["lambda_max"]["upper"], 4, ROUND_CEILING)
-    if stored.attributes["top"]:
-        remarks.append(CHECKED)
     if found[f"{HELD_OUT}_exceeds"]:
         lower = number(found[HELD_OUT]["lower"], 4, ROUND_FLOOR)
         remarks.append(
@@ -315,17 +318,14 @@ def _remarks(stored: Any, data: dict[str, Any]) -> list[str]:
 
 
 def _unconfirmed(stored: Any, data: dict[str, Any]) -> list[str]:
-    """Ends that are not called converged because product and check along the vector differ."""
+    """Ends that product and check of their vector do not confirm, or that have neither."""
     remarks = []
     for name, end in _searched(stored, data):
-        apart, interval = abs(end["estimate"] - end["check"]), end["upper"] - end["lower"]
-        narrow = interval <= stored.attributes["width"] * abs(end["estimate"])
-        # Bounds allow for what the two differ by, on both sides; other things widen them as well.
-        if not end["converged"] and (narrow or apart > 0.1 * interval):
+        if end["estimate"] == end["estimate"] and not end["confirmed"]:  # NaN: not computed yet
             remarks.append(
-                f"{name} is not confirmed: {end['estimate']:.6g} by products, {end['check']:.6g} "
-                f"along its vector in float64, residual {end['residual']:.2g}; "
-                "run `landscape doctor`"
+                f"{name} is not confirmed: {number(end['estimate'], 6)} by products, "
+                f"{number(end['check'], 6)} by the check along its vector, residual "
+                f"{number(end['residual'], 2)}; run `analysis_cli.py doctor`"
             )
     return remarks
 
