@@ -10,7 +10,10 @@ from landscape.progress import MakeBar
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(common.Common):
-    pass
+    out: str | None = None
+    """Also write the outcome as JSON into this file."""
+    seed: int = 0
+    """Not used: the checks draw the same numbers every time."""
 
 
 def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome:
@@ -36,8 +39,11 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     }
 
     def show(console: Any) -> None:
-        place = "{jaxlib} on {platform} ({processor}), flags {flags}, x64 {x64}"
-        console.print("jaxlib " + place.format(**found.configuration), markup=False)
+        if found.passed:
+            console.print("All checks passed")
+        place = "jaxlib {jaxlib} on {platform} ({processor}), flags {flags}, x64 {x64}"
+        flags = " ".join(found.configuration["flags"]) or "none"
+        console.print(place.format(**found.configuration | {"flags": flags}), markup=False)
         columns = ("check", "compared with", "relative error", "allowed", "verdict")
         rows = [
             [o.what, o.against, _number(o.error), _number(o.allowed), o.verdict]

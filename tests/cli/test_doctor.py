@@ -39,6 +39,30 @@ def test_people_read_what_is_wrong_and_what_to_do(capsys, monkeypatch):
     assert "inf" in shown
 
 
+def test_people_read_first_that_all_is_well(capsys, monkeypatch):
+    from landscape.cli import main
+
+    flags = {**CONFIGURATION, "flags": ["--xla_a=1", "--xla_b=2"]}
+    found = Examination(flags, True, [outcome("passed", 1e-7)], {"rows": 712.3, "broadcast": 0.5})
+    monkeypatch.setattr(doctor, "examine", lambda progress: found)
+    assert main(["doctor", "--quiet"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.startswith("All checks passed jaxlib 0.10.2 on cpu")
+    assert "flags --xla_a=1 --xla_b=2, x64" in shown
+    told = f"; landscape has set {xla_flags.FLAG}, with which every check passed. (Relative errors"
+    assert f"{told} without it: rows 7e+02, broadcast 0.5.)" in shown
+
+
+def test_its_help_is_of_this_command(capsys):
+    from landscape.cli import main
+
+    with pytest.raises(SystemExit):
+        main(["doctor", "--help"])
+    shown = capsys.readouterr().out
+    assert "Also write the outcome as JSON into this file" in " ".join(shown.split())
+    assert "run folder" not in shown
+
+
 def test_a_backend_that_does_not_start_is_a_wrong_request(call, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_no_such_flag=1")
     status, _, err = call("doctor")
