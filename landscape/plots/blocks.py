@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from landscape.numbers import interval, number
 from landscape.plots import style
@@ -52,7 +51,9 @@ def plot_blocks(
     looks = looks or style.looks(runs)
     limits = limits or _limits(runs)
     if limits:
-        _scale(ax, limits)
+        ax.set_xscale("log")
+        ax.set_xlim(limits)
+        style.logarithmic(ax.xaxis, limits)
     for place, (label, run) in enumerate(runs.items()):
         at = np.array([components.index(name) for name in run.components])
         at = at - 0.4 + (place + 0.5) * 0.8 / len(runs)
@@ -113,16 +114,6 @@ def _limits(runs: Mapping[str, Sharpness]) -> tuple[float, float] | None:
         return None
     margin = max(1.5, (values.max() / values.min()) ** 0.06)  # on the right with an asterisk
     return float(values.min() / margin), float(values.max() * margin * 1.2)
-
-
-def _scale(ax: Axes, limits: tuple[float, float]) -> None:
-    """A logarithmic axis with labels also where it spans less than a power of ten."""
-    ax.set_xscale("log")
-    ax.set_xlim(limits)
-    few = limits[1] < 100 * limits[0]
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=6))
-    ax.xaxis.set_major_formatter(style.plain)
-    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def compare_blocks(runs: Mapping[str, Sharpness], *, width: float = style.PAGE) -> Figure:

@@ -153,6 +153,6 @@ class _Sheet:
         bar = fig.colorbar(colours, cax=fig.add_axes(rectangle), extend=extend)
         bar.set_label(self.label, fontsize=style.SMALL, color=style.INK)
         if self.heights.log:
-            bar.ax.yaxis.set_major_formatter(style.plain)
+            style.logarithmic(bar.ax.yaxis, (self.heights.low, self.heights.high))
         bar.outline.set_linewidth(0.4)
         bar.ax.tick_params(labelsize=style.SMALL, width=0.5, length=2, labelcolor=style.INK)

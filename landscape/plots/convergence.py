@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from landscape.plots import style
 
@@ -236,11 +236,9 @@ def _far_apart(values: Iterable[float]) -> bool:
 def _logarithmic(ax: Axes, which: str, low: float, high: float) -> None:
     """A logarithmic axis with labels 1, 10, 100, or some in between where it spans little."""
     axis = {"x": ax.xaxis, "y": ax.yaxis}[which]
-    ax.set(**{f"{which}scale": "log"})
-    between = (1.0, 2.0, 5.0) if high < 10 * low else (1.0, 3.0) if high < 100 * low else (1.0,)
-    axis.set_major_locator(LogLocator(subs=between))
-    axis.set_major_formatter(style.plain)
-    axis.set_minor_formatter(NullFormatter())
+    style.logarithmic(axis, (low, high))
+    if 10 * low <= high < 100 * low:  # narrow panels have no room for more
+        axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
 
 
 def _ends(runs: Mapping[str, Convergence]) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from landscape.plots import style
 from landscape.plots.heights import told_of
@@ -62,12 +62,13 @@ def plot_line(
     )
     if log:
         ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(FuncFormatter(style.plain))
     shown = {label: _placed(values, positive=log) for label, values in losses.items()}
     for number, (label, values) in enumerate(shown.items()):
         ax.plot(x, values, color=_LOSS, label=f"{label} loss", **_look(number))
     cut = _draw_bands(ax, x, shown, errors or {}, errors_of or {}, log)
     ax.set_xlabel(xlabel, fontsize=style.SMALL, color=style.INK)
+    if log:
+        style.logarithmic(ax.yaxis)
     _coloured(ax, "loss", _LOSS)
     handles, labels = ax.get_legend_handles_labels()
     if accuracies:

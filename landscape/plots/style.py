@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import matplotlib.colors as colors
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 COLUMN = 3.4  # inches, one column of a two-column paper
@@ -154,6 +156,31 @@ def for_dark_page(fig: Figure) -> Figure:
 def plain(value: float, _position=None) -> str:
     """Tick labels of logarithmic axes: 0.01, 1, 100 rather than powers of ten."""
     return f"{value:g}"
+
+
+def logarithmic(axis: Axis, limits: tuple[float, float] | None = None) -> None:
+    """A logarithmic axis, with labels also where it spans less than a power of ten.
+
+    Labels are at powers of ten, at 1, 2 and 5 times them below two decades, and equally far apart
+    in value where the axis spans less than a factor of five; nothing between them is labelled.
+
+    Parameters
+    ----------
+    axis
+        Such as ``ax.yaxis``.
+    limits
+        Its positive ends; by default those that it has, so that it comes after the curves.
+    """
+    if axis.get_scale() != "log":
+        getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    low, high = sorted(axis.get_view_interval() if limits is None else limits)
+    if high < 5 * low:  # it might hold but one of 1, 2 and 5
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_minor_locator(NullLocator())
+    else:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=6))
+    axis.set_major_formatter(plain)
+    axis.set_minor_formatter(NullFormatter())
 
 
 def unavailable(ax: Axes, text: str) -> None:

@@ -69,8 +69,7 @@ def plot_curve(
     else:
         style.note_below(ax, style.lines(*told), 26)
         if log:
-            ax.set_yscale("log")
-            ax.yaxis.set_major_formatter(style.plain)
+            style.logarithmic(ax.yaxis)
     ax.set_xlabel("epoch", fontsize=style.SMALL)
     ax.set_ylabel(NAMES.get(quantity, quantity.replace("_", " ")), fontsize=style.SMALL)
     style.titled(ax, title)
