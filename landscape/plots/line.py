@@ -13,6 +13,7 @@ from landscape.plots.places import told_outside
 
 _LOSS, _ACCURACY = style.HUES[0], style.HUES[1]
 _DASHES = ("-", "--", ":", "-.")
+_HATCHES = ("", "//////", "......", r"\\\\\\")
 
 
 def plot_line(
@@ -66,9 +67,9 @@ def plot_line(
     for number, (label, values) in enumerate(shown.items()):
         ax.plot(x, values, color=_LOSS, label=f"{label} loss", **_look(number))
     cut = _draw_bands(ax, x, shown, errors or {}, errors_of or {}, log)
-    ax.set_xlabel(xlabel, fontsize=style.SMALL, color=style.INK)
     if log:
         style.logarithmic(ax.yaxis)
+    ax.set_xlabel(xlabel, fontsize=style.SMALL, color=style.INK)
     _coloured(ax, "loss", _LOSS)
     handles, labels = ax.get_legend_handles_labels()
     if accuracies:
@@ -111,7 +112,7 @@ def _draw_bands(ax: Axes, x, shown, errors, errors_of, log: bool) -> str:
     errors = {label: errors[label] for label in shown if label in errors}
     errors = {k: np.asarray(v, np.float64) for k, v in errors.items() if np.any(_finite(v) > 0)}
     cut = count = 0
-    for label, error in errors.items():
+    for number, (label, error) in enumerate(errors.items()):
         low, high = shown[label] - error, shown[label] + error
         if log:
             lowest = min(np.min(values, where=values > 0, initial=np.inf)
@@ -119,7 +120,8 @@ def _draw_bands(ax: Axes, x, shown, errors, errors_of, log: bool) -> str:
             cut, count = cut + int(np.sum(low <= 0)), count + len(x)
             low = np.where(low <= 0, lowest / 2, low)
         of = f", {errors_of[label]}" if label in errors_of else ""
-        ax.fill_between(x, low, high, color=_LOSS, alpha=0.2, linewidth=0,
+        hatch = _HATCHES[number % len(_HATCHES)]  # bands share a hue, as the losses do
+        ax.fill_between(x, low, high, color=_LOSS, alpha=0.2, linewidth=0, hatch=hatch,
                         label=f"{label} ± standard error{of}")  # fmt: skip
     return told_of("with an error down to zero", cut, count) if cut else ""
 

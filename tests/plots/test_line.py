@@ -63,6 +63,12 @@ def test_an_accuracy_beyond_the_axis_widens_it():
     assert second_axis(plot_line(X, LOSSES, {"train": 100 + 5 * X})).get_ylim() == (0, 105)
 
 
+def test_no_two_bands_look_the_same_in_the_legend():
+    ax = plot_line(X, LOSSES, errors=dict.fromkeys(LOSSES, np.full(11, 0.02)))
+    bands = [entry.get_hatch() for entry in ax.get_legend().get_patches()]
+    assert len(bands) == len(set(bands)) == 2
+
+
 def test_bands_say_which_error_they_are_and_where_they_reach_zero():
     error, of = np.full(11, 0.2), {"train": "split", "test": "population"}
     ax = plot_line(X, LOSSES, errors=dict.fromkeys(LOSSES, error), errors_of=of, log=True)
