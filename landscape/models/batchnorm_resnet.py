@@ -5,6 +5,8 @@ spelling: ``layer2/0/conv1/kernel`` is their ``layer2.0.conv1.weight``. Running 
 tree of their own, the model's state.
 """
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -48,6 +50,8 @@ class Unit(nn.Module):
     Two of 3x3, or with `bottleneck` 1x1, 3x3 and 1x1, the last with four times the channels. The
     stride is on the first 3x3, as in torchvision ("v1.5").
     """
+
+    is_block: ClassVar[bool] = True
 
     channels: int
     stride: int

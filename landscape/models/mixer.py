@@ -6,6 +6,8 @@ Parameter names and shapes are those of the published checkpoints: `stem/kernel`
 `head/kernel`.
 """
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -24,6 +26,8 @@ from landscape.models.layers import (
 
 class MixerBlock(nn.Module):
     """An MLP across tokens, then an MLP across channels, each on a normed residual branch."""
+
+    is_block: ClassVar[bool] = True
 
     token_mlp: int
     channel_mlp: int

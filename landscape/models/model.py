@@ -254,13 +254,7 @@ class Model:
 
 def _is_block(module, method):
     """Whether a call is that of a block, as flax asks it."""
-    from landscape.models.batchnorm_resnet import Unit
-    from landscape.models.mixer import MixerBlock
-    from landscape.models.resnet import ResidualUnit
-    from landscape.models.vit import EncoderBlock
-
-    blocks = (EncoderBlock, MixerBlock, ResidualUnit, Unit)
-    return method == "__call__" and isinstance(module, blocks)
+    return method == "__call__" and getattr(module, "is_block", False)
 
 
 def _computed_in(params, dtype):

@@ -9,6 +9,7 @@ Nothing in it depends on the other examples of a batch. Names are those of big_v
 
 import math
 from functools import partial
+from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -101,6 +102,8 @@ class ResidualUnit(nn.Module):
     The last norm's scale starts at 0, so that the branch starts as nothing. The output is sown
     as "activation".
     """
+
+    is_block: ClassVar[bool] = True
 
     width: int
     stride: int

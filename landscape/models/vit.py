@@ -8,6 +8,8 @@ width/heads), ..., `Transformer/encoder_norm/scale`, `pre_logits/kernel`, `head/
 ResNet adds `conv_root`, `gn_root`, `block1`, ..., attention pooling `MAPHead_0`.
 """
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -63,6 +65,8 @@ class EncoderBlock(nn.Module):
     + mlp(norm(x)) with one norm, normed queries and keys, and no biases in norms, queries, keys
     and values: the block of ViT-22B (Dehghani et al., arXiv:2302.05442).
     """
+
+    is_block: ClassVar[bool] = True
 
     heads: int
     mlp: int

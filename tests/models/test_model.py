@@ -1,14 +1,17 @@
 """The interface of a built model, over all three families."""
 
 import functools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from landscape.errors import RequestError
 from landscape.models.mixer import MlpMixer
+from landscape.models.model import _is_block
 from landscape.models.registry import build
 from landscape.models.resnet import ResNet
 from landscape.models.vit import VisionTransformer
@@ -143,6 +146,15 @@ def test_the_head_sees_the_normed_output_of_the_last_block(name, remat):
     normed = (last - last.mean(-1, keepdims=True)) / last.std(-1, keepdims=True)
     features = normed[:, 0] if name.startswith("ViT") else normed.mean(1)
     np.testing.assert_allclose(found.pre_logits, features, atol=1e-4)
+
+
+def test_modules_say_themselves_whether_they_are_blocks():
+    class Own(nn.Module):
+        is_block: ClassVar[bool] = True
+
+    assert _is_block(Own(), "__call__")
+    assert not _is_block(Own(), "setup")
+    assert not _is_block(nn.Dense(3), "__call__")
 
 
 def test_the_outputs_of_residual_units_are_their_activations():
