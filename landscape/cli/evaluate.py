@@ -33,10 +33,13 @@ def execute(options: Options) -> common.Outcome:
 
     def show(console: Any) -> None:
         accuracy, low, high = (100 * found["accuracy" + end] for end in ("", "_lower", "_upper"))
-        console.print(
+        line = (
             f"{options.split} split, {found['examples']} images: loss {found['loss']:.4f} "
-            f"± {found['loss_standard_error']:.4f}, accuracy {accuracy:.2f} % "
-            f"[{low:.2f}, {high:.2f}] (95 %)"
+            f"± {found['loss_standard_error']:.4f} (standard error), accuracy {accuracy:.2f} % "
+            f"[{low:.2f}, {high:.2f}] (95 % interval)"
         )
+        if options.split == "train":
+            line += "; errors of the population, if the network did not depend on these images"
+        console.print(line, markup=False)
 
     return common.Outcome(data, show, brief=True)

@@ -26,11 +26,13 @@ class _Request:
     ends: Literal["both", "max"] = "both"
     """Certify both ends of the whole spectrum, or only λmax (fewer products)."""
     width: float = 0.01
-    """Stop when the interval is this narrow, relative to the eigenvalue."""
+    """Stop when the interval is this narrow relative to the eigenvalue; for λmin, relative to the
+    larger of |λmin| and |λmax|."""
     confidence: float = 0.999
     """Probability with which all bounds of this command hold together."""
     limit: int = 84
-    """Most products per block."""
+    """Most products of each search; checking an end takes one more, up to as many again if its
+    vector must be found anew."""
     iterations: int = 100
     """Products of the power iteration."""
     top: int = 0

@@ -13,7 +13,8 @@ from landscape.progress import MakeBar
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Request:
     batch_size: int = 48
-    """Images per kernel; κ grows with it, the paper uses 48. Keep it below the head's width."""
+    """Images per kernel; κ grows with it, the paper uses 48. At most half the width that the head
+    sees."""
     batches: int = 8
     """Kernels to average over."""
     activation: Literal["relu", "gelu_tanh", "gelu_erf"] = "relu"
@@ -45,6 +46,11 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     needed, size = options.batch_size * options.batches, options.batch_size
     if options.batch_size < 2 or options.batches < 1:
         raise RequestError("batch-size: κ needs at least 2 images and 1 batch")
+    if size > len(loaded.split):
+        raise RequestError(
+            f"batch-size: {size}, the split has {len(loaded.split)} images; use --batch-size "
+            f"{min(_Request.batch_size, len(loaded.split))}"
+        )
     if needed > len(loaded.split):
         raise RequestError(
             f"batches: {options.batches} of {size} need {needed} images, the split has "

@@ -109,12 +109,14 @@ def summary(path: os.PathLike, written: Sequence[str] = ()) -> common.Outcome:
         points = f"{' x '.join(map(str, data['grid']))}, {data['points']} done"
         if data["interpolated"]:
             points += f", {data['interpolated']} of them interpolated"
+        condition = _OF_TRAINING * found.loss_name.startswith("train")
         rows = [
             ["points", points],
             *([name.replace("_", " ") + " of the checkpoint", _number(value)]
               for name, value in centre.items() if not name.endswith(("_error", "_converged"))),
             ["smallest, largest loss", f"{_number(data['minimum'])}, {_number(data['maximum'])}"],
-            ["largest standard error, for the population", _number(largest["population"])],
+            ["largest standard error, for the population" + condition,
+             _number(largest["population"])],
             ["largest standard error, for the whole split", _number(largest["split"])],
             ["points with a loss that is not finite", str(data["not_finite"])],
             *([text, str(sharpness[name])] for name, text in _SHARPNESS.items()
@@ -133,6 +135,7 @@ def summary(path: os.PathLike, written: Sequence[str] = ()) -> common.Outcome:
     return common.Outcome(data, show, converged=not any(sharpness.values()))
 
 
+_OF_TRAINING = "\n(if the network did not depend on these images)"
 _SHARPNESS = {
     "lambda_max_not_finite": "points whose λmax is not finite, though the loss is",
     "lambda_max_not_converged": "points whose λmax did not converge",

@@ -105,6 +105,17 @@ def test_ntk_averages_over_batches(run, call, tmp_path):
     assert by_name["per_batch"] == found["per_batch"]
 
 
+def test_errors_of_training_images_are_the_populations_only_on_a_condition(run, capsys):
+    from landscape.cli import main
+
+    for split in ("train", "test"):
+        assert main(["evaluate", "--checkpoint", str(run), "--split", split, "--images", "64"]) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "(standard error), accuracy" in shown
+        assert "(95 % interval)" in shown
+        assert ("if the network did not depend on these images" in shown) == (split == "train")
+
+
 def test_neurons_lists_layers_in_network_order(run, call, tmp_path):
     arguments = ["neurons", "--checkpoint", run, "--images", 64, "--out", tmp_path / "n.h5"]
     status, found, _ = call(*arguments)

@@ -127,6 +127,8 @@ def test_ranges_of_options(capsys, run):
     assert "images" in complaint(capsys, "hessian", *checkpoint, "--images", 10_000)
     assert "width" in complaint(capsys, "hessian", *checkpoint, "--width", 3, "--quiet")
     assert "batches" in complaint(capsys, "ntk", *checkpoint, "--batches", 1000)
+    line = complaint(capsys, "ntk", *checkpoint, "--batch-size", 2000)
+    assert "batch-size: 2000, the split has 1438 images; use --batch-size 48" in line
     assert "devices" in complaint(capsys, "hessian", *checkpoint, "--devices", 99)
 
 
