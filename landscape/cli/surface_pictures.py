@@ -43,6 +43,9 @@ class Pictures:
     """Compute nothing; draw this file again and again while another process computes it."""
 
 
+NO_METRIC_OF_LINES = "metric: pictures of lines show losses and accuracies; leave it out"
+
+
 def read(path: os.PathLike | str) -> Any:
     """A surface file of ours or of Li et al.'s code."""
     import h5py
@@ -181,7 +184,7 @@ def _lines(options: Any, surfaces: dict[str, Any], captions: dict[str, str]) -> 
     from landscape.plots import style
 
     if options.metric is not None:
-        raise RequestError("metric: pictures of lines show losses and accuracies; leave it out")
+        raise RequestError(NO_METRIC_OF_LINES)
     if not all(found.done.any() for found in surfaces.values()):
         raise RequestError("picture: no point of the line is there yet; compute it first")
     fig = style.figure(style.COLUMN * min(len(surfaces), 2), 2.6 * -(-len(surfaces) // 2))

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from landscape.cli import common, subject
+from landscape.cli import common, subject, surface_pictures
 from landscape.cli.surface_plane import Directions
 from landscape.errors import RequestError
 from landscape.progress import MakeBar
@@ -52,6 +52,8 @@ def _compute(options: Any, make_bar: MakeBar, plane: Any = None, ranges: Any = N
 
     directions = Directions(options)
     points = _grid(options.grid)[: len(directions.specs)]
+    if options.picture and options.metric and len(points) == 1:
+        raise RequestError(surface_pictures.NO_METRIC_OF_LINES)
     asked = _ranges(options.range, len(points))
     measures = Measures(options.gradient_norm, options.lambda_max, options.batchnorm)
     divide = options.spread == "images" or options.lambda_max is not None
@@ -77,6 +79,7 @@ def _compute(options: Any, make_bar: MakeBar, plane: Any = None, ranges: Any = N
             plane,
             *axes,
             measures=measures,
+            metric=options.metric,
             adaptive=options.adaptive,
             mesh=mesh,
             out=path,

@@ -26,6 +26,7 @@ def compute_surface(
     y: Sequence[float] | np.ndarray | None = None,
     *,
     measures: Measures | None = None,
+    metric: str | None = None,
     adaptive: float | None = None,
     mesh: Mesh | None = None,
     out: str | os.PathLike | None = None,
@@ -48,6 +49,8 @@ def compute_surface(
     measures
         What is measured beside the loss and the objective's metrics, and with which BatchNorm
         statistics.
+    metric
+        Name of one that must be among those measured, because it will be drawn.
     adaptive
         Evaluate only where linear interpolation from half the grid was off by more than this
         fraction of the loss above its minimum; the rest is interpolated and marked as such. None
@@ -71,7 +74,8 @@ def compute_surface(
     Raises
     ------
     RequestError
-        If a direction does not fit the parameters, or ``out`` holds a different surface.
+        If a direction does not fit the parameters, if ``out`` holds a different surface, or, before
+        the grid is evaluated, if there is no such ``metric``.
 
     References
     ----------
@@ -116,6 +120,8 @@ def compute_surface(
         store.start(measurement.centre())
     else:
         store.open(out, describe(), measurement.centre, origin or {})
+    if metric is not None and metric not in store.metrics:
+        raise RequestError(f"metric: there is no {metric!r}; use {', '.join(store.metrics)}")
 
     def evaluate(todo: np.ndarray) -> None:
         where = [[c[i] for c, i in zip(coordinates, reversed(t), strict=True)] for t in todo]

@@ -239,6 +239,19 @@ def test_finished_surfaces_are_drawn_without_computing(surface, call, tmp_path):
     assert (status, "metric: there is no 'nothing'" in err) == (2, True)
 
 
+def test_metrics_that_cannot_be_drawn_are_refused_before_the_grid_is_evaluated(
+    steps, call, tmp_path
+):
+    arguments = ["surface", "--checkpoint", steps, "--grid", "3", "--images", 4]
+    arguments += ["--out", tmp_path / "s.h5", "--picture", tmp_path / "s.png"]
+    status, _, err = call(*arguments, "--y", "none", "--metric", "train_acc")
+    assert (status, "metric: pictures of lines" in err) == (2, True)
+    assert not (tmp_path / "s.h5").exists()
+    status, _, err = call(*arguments, "--metric", "accuracy")
+    assert (status, "there is no 'accuracy'; use train_loss, " in err) == (2, True)
+    assert not results.read(tmp_path / "s.h5")["done"].any()
+
+
 def test_a_running_computation_is_watched_without_disturbing_it(call, tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     arguments = [sys.executable, WRITER, tmp_path / "s.h5", tmp_path / "log", "25"]
