@@ -61,13 +61,13 @@ class ConditionNumber:
         over = f"over {count} kernel{'s' * (count > 1)} of {inputs} inputs"
         if not self.resolved:
             return (
-                f"κ ≥ {_shown(self.kappa)} {over}: singular to rounding, rank {self.rank} of {inputs}; "
-                "use fewer inputs or a wider network"
+                f"κ ≥ {_shown(self.kappa)} {over}: singular to rounding, rank {self.rank} of "
+                f"{inputs}; use fewer inputs or a wider network"
             )
         if self.rank_limited:
             return (
-                f"κ ≥ {_shown(self.kappa)} {over}: at the edge of singularity, the network gives no "
-                f"kernel more than rank {self.attainable_rank}; use fewer inputs, at best half"
+                f"κ ≥ {_shown(self.kappa)} {over}: at the edge of singularity, the network gives "
+                f"no kernel more than rank {self.attainable_rank}; use fewer inputs, at best half"
             )
         known, text = self.attainable_rank, f"κ = {_shown(self.kappa)}"
         if not np.isnan(self.standard_error):
