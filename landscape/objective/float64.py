@@ -2,7 +2,8 @@
 
 Used to measure how far a product in float32, bfloat16 or TF32 is from the exact one. Casting the
 arguments would not do: networks cast by themselves. So the function is traced as it is, and its
-operations are carried out with every floating type replaced by float64.
+operations are carried out with every floating type replaced by float64. Its constants stay as it
+rounds them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,11 +44,11 @@ class NoFloat64(Exception):
     """An operation of the function has no counterpart in float64."""
 
 
-def in_float64(function: Callable[..., Any]) -> Callable[..., Any]:
+class InFloat64:
     """The function with every floating number and operation in float64.
 
-    To be called or compiled under ``jax.enable_x64(True)``; the function itself is traced in the
-    mode that is set when this is called, so its integers stay what they are.
+    To be called or compiled under ``jax.enable_x64(True)``, after :meth:`trace` outside of it: the
+    function is traced in the mode that it was written for, so its integers stay what they are.
 
     Parameters
     ----------
@@ -63,32 +64,46 @@ def in_float64(function: Callable[..., Any]) -> Callable[..., Any]:
     Examples
     --------
     >>> half = lambda x: jnp.sum(x.astype(jnp.bfloat16) / 3)
-    >>> precise = in_float64(half)
+    >>> one = jnp.ones(1, jnp.float32)
+    >>> precise = InFloat64(half).trace(one)
     >>> with jax.enable_x64(True):
-    ...     print(float(precise(jnp.ones(1, jnp.float32))))
+    ...     print(float(precise(one)))
     0.3333333333333333
     """
-    own_mode = bool(jax.config.jax_enable_x64)
 
-    def precise(*arguments):
+    def __init__(self, function: Callable[..., Any]):
+        self._function = function
+        self._traced: dict[Any, tuple[Any, Any]] = {}
+
+    def trace(self, *arguments: Any) -> "InFloat64":
+        """Trace it for arguments, or ``jax.ShapeDtypeStruct``, of these shapes; returns itself."""
+        if self._key(arguments) not in self._traced:
+            shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arguments)
+            made = jax.make_jaxpr(self._function, return_shape=True)(*shapes)
+            self._traced[self._key(arguments)] = made
+        return self
+
+    def __call__(self, *arguments: Any) -> Any:
+        closed, out = self._traced[self._key(arguments)]
+        found = _evaluate_closed(closed, jax.tree.leaves(arguments))
+        return jax.tree.unflatten(jax.tree.structure(out), found)
+
+    @staticmethod
+    def _key(arguments: tuple) -> Any:
         leaves, structure = jax.tree.flatten(arguments)
-        shapes = [jax.ShapeDtypeStruct(jnp.shape(x), jnp.asarray(x).dtype) for x in leaves]
-        with jax.enable_x64(own_mode):
-            closed, out = jax.make_jaxpr(function, return_shape=True)(
-                *jax.tree.unflatten(structure, shapes)
-            )
-        return jax.tree.unflatten(jax.tree.structure(out), _evaluate_closed(closed, leaves))
-
-    return precise
+        return structure, tuple((x.shape, np.dtype(x.dtype)) for x in leaves)
 
 
-def _is_floating(value: Any) -> bool:
-    return jnp.issubdtype(value, jnp.floating)
+def _wide(dtype: Any) -> Any:
+    """The type in double precision that takes a type's place; the same for integers."""
+    if jnp.issubdtype(dtype, jnp.floating):
+        return np.dtype(np.float64)
+    return np.dtype(np.complex128) if jnp.issubdtype(dtype, jnp.complexfloating) else dtype
 
 
 def _widened(value: Any) -> Any:
     value = value if isinstance(value, jax.Array) else np.asarray(value)
-    return value.astype(np.float64) if _is_floating(value.dtype) else value
+    return value if _wide(value.dtype) == value.dtype else value.astype(_wide(value.dtype))
 
 
 def _evaluate_closed(closed: Any, arguments: Sequence[Any]) -> list[Any]:
@@ -101,7 +116,10 @@ def _evaluate(jaxpr: Any, constants: Sequence[Any], arguments: Sequence[Any]) ->
     def read(variable):
         if isinstance(variable, jax.extend.core.Literal):
             return _widened(np.asarray(variable.val, variable.aval.dtype))
-        return values[variable]
+        value = values[variable]
+        if jnp.issubdtype(value.dtype, jnp.integer) and value.dtype != variable.aval.dtype:
+            value = value.astype(variable.aval.dtype)  # closed over, and widened by the mode
+        return value
 
     for variable, value in zip(jaxpr.constvars, constants, strict=True):
         values[variable] = _widened(value)
@@ -140,8 +158,10 @@ def _wider(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of an operation with floating types replaced."""
 
     def wider(value):
-        is_type = isinstance(value, np.dtype | type)
-        return np.dtype(np.float64) if is_type and _is_floating(value) else value
+        is_type = isinstance(value, np.dtype) or (
+            isinstance(value, type) and issubclass(value, np.generic)
+        )
+        return _wide(value) if is_type else value
 
     return {name: wider(value) for name, value in settings.items()}
 

@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 
 from landscape import parameters
 from landscape.devices import gathered, place, replicated
-from landscape.errors import OutOfMemory, RequestError
+from landscape.errors import RequestError
 from landscape.objective.batches import MicroBatch, MicroBatches
 from landscape.objective.consistency import (
     check_independent,
@@ -534,7 +534,8 @@ class Objective:
         Returns
         -------
         Quotient
-            NaN where there is none: with central differences, and where it does not fit in memory.
+            NaN where there is none: with central differences, without a second forward derivative,
+            and where it does not fit in memory. Its error is NaN where float64 was refused.
         """
         self._check()
         _check_like(vector, self.params)
@@ -543,18 +544,21 @@ class Objective:
         whole, along = self._unblocked(vector)
         try:
             forms = list(whole._forms(along))
-        except OutOfMemory:
+        except RequestError:  # no memory, or no second forward derivative: it cannot be had
             return Quotient(float("nan"), float("nan"))
         sizes = [float(np.abs(part).sum()) for part in forms]
         heaviest = int(np.argmax(sizes))
+        share = float("nan")
         try:
             (precise,) = whole._forms(along, only=heaviest, float64=True)
-        except (NoFloat64, OutOfMemory):
-            share = float("nan")
+        except (NoFloat64, RequestError, TypeError, ValueError):
+            pass  # tracing it anew in another precision fails in ways of each operation
         else:
-            error = float(np.abs(precise - forms[heaviest]).sum())
-            share = error / sizes[heaviest] if error else 0.0
-            sizes[heaviest], forms[heaviest] = 0.0, precise
+            if np.isfinite(precise).all():
+                error = float(np.abs(precise - forms[heaviest]).sum())
+                larger = max(sizes[heaviest], float(np.abs(precise).sum()))
+                share = error / larger if error else 0.0
+                sizes[heaviest], forms[heaviest] = 0.0, precise
         leaves = (np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(vector))
         scale = sum(map(len, forms)) * sum(float(np.vdot(leaf, leaf)) for leaf in leaves)
         total = sum(float(part.sum()) for part in forms)
@@ -577,9 +581,10 @@ class Objective:
         for position, micro in enumerate(self._data):
             if only not in (None, position):
                 continue
+            inputs = (self.params, self._fixed, vector, self._scalar(1.0))
+            program = step.program(*inputs, micro)
             with jax.enable_x64(True) if float64 else contextlib.nullcontext():
-                inputs = (self.params, self._fixed, vector, self._scalar(1.0))
-                values = step.program(*inputs, micro)(*inputs, micro.batch, micro.mask)
+                values = program(*inputs, micro.batch, micro.mask)
             yield gathered(values)[: micro.examples].astype(np.float64)
 
     def _unblocked(self, vector: Tree) -> tuple["Objective", Tree]:

@@ -15,7 +15,7 @@ from landscape.devices import DATA_AXIS, compile_within_memory, split
 from landscape.errors import RequestError
 from landscape.objective.batches import MicroBatch, MicroBatches
 from landscape.objective.derivatives import Kind, Matrix, Order, contribution
-from landscape.objective.float64 import in_float64
+from landscape.objective.float64 import InFloat64
 from landscape.objective.linearized import Linearized
 from landscape.objective.spread import Spread
 from landscape.parameters import Tree, wide
@@ -79,8 +79,8 @@ class Step:
 
     See :mod:`landscape.objective.derivatives`. On a mesh the examples are divided among the
     devices, or with ``points`` every device has parameters and a state of its own, stacked along a
-    leading axis, and all examples. With ``float64`` everything is computed in that precision, to
-    be called under ``jax.enable_x64(True)``.
+    leading axis, and all examples. With ``float64`` quadratic forms are computed in that precision;
+    such a program is to be called under ``jax.enable_x64(True)``.
 
     Equal steps share their compiled programs, also between checkpoints of one model.
     """
@@ -185,6 +185,10 @@ class Step:
 
     def _compile_in_order(self, order: Order, inputs: tuple, compile_: Callable) -> Program:
         contribute, step = _functions(self, order)
+        if self.float64:
+            contribute.trace(*self._of_one_device(inputs))
+            with jax.enable_x64(True):
+                return Program(compile_(step, *inputs), None, self.mesh)
         if self.kind == "form":
             return Program(compile_(step, *inputs), None, self.mesh)
         # A derivative is shaped like what it is taken of; tracing it twice takes seconds.
@@ -194,6 +198,17 @@ class Step:
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), shapes)
         sums = _zeros(shapes, self.mesh)
         return Program(compile_(step, sums, *inputs), shapes, self.mesh)
+
+    def _of_one_device(self, inputs: tuple) -> tuple:
+        """Shapes of what each device gets: its share of the examples."""
+        if self.mesh is None:
+            return inputs
+        *whole, batch, mask = inputs
+        share = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((len(x) // self.mesh.size, *x.shape[1:]), x.dtype),
+            (batch, mask),
+        )
+        return *whole, *share
 
     def _of_one_point(self, inputs: tuple) -> tuple:
         if not self.points:
@@ -235,7 +250,7 @@ def _functions(step: Step, order: Order) -> tuple[Callable, Callable]:
         step.assembly.merge,
     )
     if step.float64:
-        contribute = in_float64(contribute)
+        contribute = InFloat64(contribute)
     everywhere = PartitionSpec()
     inputs_on = (*[everywhere] * 4, _ON_DATA, _ON_DATA)
     if step.points:

@@ -116,6 +116,9 @@ class Points:
         for name in sorted(values["mean"], key=lambda name: name != "loss"):
             mean = found[name] = values["mean"][name]
             error = standard_deviation(spreads[name]) / np.sqrt(self._examples)
+            if name == "accuracy" and abs(mean - 0.5) <= 0.5 + 1e-4:
+                # A share of the examples: its sum was rounded, and may even be above one.
+                mean = found[name] = round(mean * self._examples) / self._examples
             if name == "accuracy" and self._examples > 1 and 0 <= mean <= 1:
                 error = np.sqrt(self._examples * mean * (1 - mean) + 0.25) / (self._examples + 1)
             error = float(error) if np.isfinite(mean) else np.nan
