@@ -57,15 +57,16 @@ def sigmoid_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def is_right(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Whether the largest logit is the label's, bool, shape (...).
 
-    Of equal logits the first counts as the answer, as in NumPy and PyTorch. Logits with a NaN are
-    no answer and never right.
+    Of equal logits the first counts as the answer, as in NumPy and PyTorch. Logits with a NaN, or
+    whose largest is infinite, are no answer and never right.
 
     Examples
     --------
     >>> is_right(jnp.array([[0.0, 2.0], [jnp.nan, 0.0]]), jnp.array([1, 0]))
     Array([ True, False], dtype=bool)
     """
-    return (jnp.argmax(logits, axis=-1) == labels) & ~jnp.any(jnp.isnan(logits), axis=-1)
+    # The largest of logits with a NaN is NaN.
+    return (jnp.argmax(logits, axis=-1) == labels) & jnp.isfinite(jnp.max(logits, axis=-1))
 
 
 def _wide(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -1,7 +1,8 @@
 """What is known about the backend that computes: what results store of it.
 
-The verdict of `analysis_cli.py doctor` is kept in the user's cache folder, by configuration. Where
-there is none, two of the programs that known-bad versions compile wrongly are run, once a process.
+The verdict of `analysis_cli.py doctor` is kept in the user's cache folder, by configuration. Two
+of the programs that known-bad versions compile wrongly are run all the same, once a process: flags
+that were set after the backend had started look as if they were in force.
 """
 
 import functools
@@ -32,6 +33,7 @@ def configuration() -> dict[str, Any]:
         "jaxlib": xla_flags.jaxlib_version(),
         "platform": device.platform,
         "device": device.device_kind,
+        "devices": jax.device_count(),
         "processor": _processor(),
         "flags": xla_flags.in_force(),
         "x64": bool(jax.config.jax_enable_x64),
@@ -49,7 +51,8 @@ def backend() -> dict[str, Any]:
         "flags": _without_folders(found["flags"]),
         "known_bad": xla_flags.is_known_bad(found["jaxlib"]),
     }
-    known |= _stored(found) or _quick_check(json.dumps(found, sort_keys=True))
+    quick = _quick_check(json.dumps(found, sort_keys=True))
+    known |= quick if quick["failed"] else _stored(found) or quick
     if known["failed"]:
         warnings.warn(
             f"jaxlib {found['jaxlib']} computes wrongly here ({', '.join(known['failed'])}); "

@@ -137,8 +137,11 @@ class Store:
         if not rest.any():
             return 0
         top = int(order.grid_levels(rest.shape).max())
-        for values in self.metrics.values():
-            values[...] = order.filled(values, self.done, top)
+        for name, values in self.metrics.items():
+            if name.endswith(("_low", "_high", "_error", "_converged")):
+                values[rest] = np.nan  # bounds and errors hold where they were measured
+            else:
+                values[...] = order.filled(values, self.done, top)
         self.done, self._interpolated = np.ones_like(rest), rest
         if self._file is not None:
             self._file.write(..., interpolated=rest, **self.metrics)

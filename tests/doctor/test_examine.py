@@ -100,6 +100,13 @@ class TestVerdict:
         monkeypatch.setenv("XLA_FLAGS", "--another_flag")
         assert verdict.backend()["by"] == "quick check"
 
+    def test_what_computes_wrongly_now_outweighs_a_verdict_of_before(self, monkeypatch):
+        """Flags that were set after the backend had started look as if they were in force."""
+        verdict.store(verdict.configuration(), [])
+        monkeypatch.setattr("landscape.doctor.programs.wrong", lambda: ["jax issue 39103"])
+        with pytest.warns(UserWarning, match="39103"):
+            assert verdict.backend()["verdict"] == "failed"
+
     def test_the_last_verdict_counts(self):
         verdict.store(verdict.configuration(), ["rows"])
         with pytest.warns(UserWarning, match="rows"):

@@ -109,3 +109,35 @@ def test_a_diverged_loss_has_no_error():
     found = compute_surface(made, [jnp.ones(1)], [0.0, 1.0])
     assert np.isposinf(found.loss).all()
     assert np.isnan(found.metrics["train_loss_population_error"]).all()
+
+
+@pytest.mark.parametrize(("examples", "batch"), [(1000, 100), (1000, 7), (30, 7)])
+def test_an_accuracy_of_one_has_an_error_however_its_sum_is_rounded(examples, batch):
+    def all_right(w, values):
+        return {"accuracy": jnp.ones_like(values)}
+
+    data = [np.ones(min(batch, examples - i), "f") for i in range(0, examples, batch)]
+    made = Objective(lambda w, b: b * w[0], jnp.ones(1), data, metrics=all_right)
+    found = compute_surface(made, [jnp.ones(1)], [0.0]).metrics
+    assert found["train_acc"].tolist() == [100.0]
+    assert found["train_acc_population_error"] == pytest.approx(50 / (examples + 1))
+
+
+def test_bounds_and_errors_are_not_interpolated():
+    """Curvature that changes between the points, below a loss that does not show it."""
+
+    def loss(w, batch):
+        return 0.5 * (w[0] ** 2 + w[1] ** 2 * (2 + jnp.cos(16 * jnp.pi * w[0]))) * batch
+
+    made = Objective(loss, jnp.zeros(2), [jnp.ones(2)])
+    found = compute_surface(
+        made,
+        [jnp.array([1.0, 0.0])],
+        np.linspace(-1, 1, 33),
+        measures=Measures(lambda_max=0.01),
+        adaptive=0.05,
+    )
+    assert found.interpolated.any()
+    for name in ("max_eig_low", "max_eig_high", "max_eig_converged", "train_loss_population_error"):
+        assert np.isnan(found.metrics[name][found.interpolated]).all(), name
+        assert np.isfinite(found.metrics[name][~found.interpolated]).all(), name
