@@ -32,8 +32,8 @@ class Eigenpairs:
     residuals
         (k,) ``||H u - value u||``, each from a product of its own.
     upper
-        (k,) The i-th eigenvalue lies between ``values[i]`` and ``upper[i]`` with probability
-        ``confidence``.
+        (k,) The i-th eigenvalue lies between ``values[i]``, up to the error of the products, and
+        ``upper[i]`` with probability ``confidence``.
     confidence
         Probability that all upper bounds hold; they say that no eigenvalue was missed.
     checks

@@ -522,9 +522,9 @@ class Objective:
         """``v'Av / v'v`` by a program that has nothing in common with the product's.
 
         The loss is differentiated twice in forward mode, over all parameters also for a block: half
-        the time of a product. The micro-batch that contributes most is evaluated once more with
-        every operation in float64, whatever precision the network computes in, which shows how far
-        products are off. So it tells products that are miscompiled or of low precision.
+        the time of a product. The two micro-batches that contribute most are evaluated once more
+        with every operation in float64, whatever precision the network computes in, which shows how
+        far products are off. So it tells products that are miscompiled or of low precision.
 
         Parameters
         ----------
@@ -547,18 +547,20 @@ class Objective:
         except RequestError:  # no memory, or no second forward derivative: it cannot be had
             return Quotient(float("nan"), float("nan"))
         sizes = [float(np.abs(part).sum()) for part in forms]
-        heaviest = int(np.argmax(sizes))
-        share = float("nan")
-        try:
-            (precise,) = whole._forms(along, only=heaviest, float64=True)
-        except (NoFloat64, RequestError, TypeError, ValueError):
-            pass  # tracing it anew in another precision fails in ways of each operation
-        else:
-            if np.isfinite(precise).all():
-                error = float(np.abs(precise - forms[heaviest]).sum())
-                larger = max(sizes[heaviest], float(np.abs(precise).sum()))
-                share = error / larger if error else 0.0
-                sizes[heaviest], forms[heaviest] = 0.0, precise
+        shares = []
+        # The second, since the data of one may happen to be exact in the network's precision.
+        for position in np.argsort(sizes)[::-1][:2]:
+            try:
+                (precise,) = whole._forms(along, only=int(position), float64=True)
+            except (NoFloat64, RequestError, TypeError, ValueError):
+                break  # tracing it anew in another precision fails in ways of each operation
+            if not np.isfinite(precise).all():
+                break
+            error = float(np.abs(precise - forms[position]).sum())
+            larger = max(sizes[position], float(np.abs(precise).sum()))
+            shares.append(error / larger if error else 0.0)
+            sizes[position], forms[position] = 0.0, precise
+        share = max(shares, default=float("nan"))
         leaves = (np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(vector))
         scale = sum(map(len, forms)) * sum(float(np.vdot(leaf, leaf)) for leaf in leaves)
         total = sum(float(part.sum()) for part in forms)
