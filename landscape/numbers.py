@@ -5,7 +5,10 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
 DASH = "–"
 # Below tables of eigenvalues, of the column of that name.
-CHECKED = "Checked: the quotient of the vector by another program, its two heaviest micro-batches in float64."
+CHECKED = (
+    "Checked: the quotient of the vector by another program, its two heaviest micro-batches "
+    "in float64."
+)
 
 
 def number(value: float, digits: int = 4, rounding: str = ROUND_HALF_EVEN) -> str:
