@@ -50,7 +50,7 @@ def test_hessian_prints_the_fixed_interface(run, call, tmp_path):
     assert status == 0
     assert found["examples"] == 64
     names = {"estimate", "lower", "upper", "confidence", "residual", "products", "converged"}
-    names |= {"check", "product_error"}
+    names |= {"check", "product_error", "confirmed"}
     for end in ("lambda_max", "lambda_min"):
         assert set(found[end]) == names
         assert found[end]["lower"] <= found[end]["estimate"] <= found[end]["upper"]
