@@ -1,11 +1,14 @@
 """Whether a loss is a mean over examples: the same on every pass, each example for itself.
 
-Two values count as equal if they differ by a ten-thousandth of themselves, or by what rounding does
-to the loss. That is measured, so that nothing hides below a fixed threshold: near a minimum the
-whole loss is smaller than any.
+Two values count as equal if they differ by a ten-thousandth of the spread of the examples' losses,
+or by what rounding does to them. Both are measured, so that nothing hides below a fixed threshold,
+which near a minimum the whole loss does, nor behind a constant that all examples share, such as
+weight decay inside of the loss.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -36,20 +39,9 @@ def rounding_noise(
     return noise if again == loss else min(noise, 64 * epsilon)
 
 
-def check_repeatable(loss: Callable[[], float], noise: float) -> None:
-    """Refuse a loss that differs between two passes over the same data (RequestError)."""
-    first, second = loss(), loss()
-    if not _close(first, second, noise):
-        raise RequestError(
-            f"loss: two passes over the same data gave {first:.6g} and {second:.6g}: random? "
-            "turn dropout and other randomness off"
-        )
-
-
-def check_independent(
-    micro: MicroBatch, total: Callable[[np.ndarray, np.ndarray], float], noise: float
-) -> None:
-    """Refuse a loss whose examples depend on their company or their place in the batch.
+@dataclass(frozen=True)
+class Losses:
+    """The losses of the first micro-batch, and how far two equal ones may be apart.
 
     Parameters
     ----------
@@ -59,24 +51,76 @@ def check_independent(
         Sum of the losses of its examples in another order under another mask, both (size,).
     noise
         What rounding does to the mean loss; see :func:`rounding_noise`.
+    epsilon
+        The unit roundoff of their sum.
+    """
+
+    micro: MicroBatch
+    total: Callable[[np.ndarray, np.ndarray], float]
+    noise: float
+    epsilon: float
+
+    @cached_property
+    def spread(self) -> float:
+        """Standard deviation of a few examples' losses; 0 where it is not finite."""
+        rows = np.arange(self.micro.size)
+        chosen = np.unique(np.linspace(0, self.micro.examples - 1, 8).astype(int))
+        losses = np.array([self.total(rows, rows == row) for row in chosen])
+        return float(np.std(losses)) if np.isfinite(losses).all() else 0.0
+
+    @cached_property
+    def rounding(self) -> float:
+        """Of one example's loss, and of its part in a sum."""
+        rows = np.arange(self.micro.size)
+        mean = self.total(rows, rows < self.micro.examples) / self.micro.examples
+        return self.noise + 16 * self.epsilon * (abs(mean) if np.isfinite(mean) else 0.0)
+
+    def tolerance(self, examples: int) -> float:
+        """How far two sums of the losses of as many examples may be apart."""
+        return examples * (1e-4 * self.spread + self.rounding)
+
+    @property
+    def resolved(self) -> bool:
+        """Whether rounding hides at most a thousandth of the spread."""
+        return self.rounding <= 1e-3 * self.spread
+
+
+def check_repeatable(loss: Callable[[], float], tolerance: float) -> None:
+    """Refuse a loss that differs between two passes over the same data (RequestError)."""
+    first, second = loss(), loss()
+    if not _close(first, second, tolerance):
+        raise RequestError(
+            f"loss: two passes over the same data gave {first:.6g} and {second:.6g}: random? "
+            "turn dropout and other randomness off"
+        )
+
+
+def check_independent(losses: Losses) -> bool:
+    """Refuse a loss whose examples depend on their company or their place in the batch.
+
+    Returns
+    -------
+    bool
+        Whether it could have been seen: False where rounding hides the spread of the losses.
 
     Raises
     ------
     RequestError
         Which says what the loss depends on.
     """
+    micro, total = losses.micro, losses.total
     size, half = micro.size, micro.examples // 2
     if not half:
-        return
+        return True
     rows = np.arange(size)
     # The first half as it stands, then each of it twice: same examples, other company.
     alone = total(rows, rows < half)
     doubled = total(np.minimum(rows // 2, half - 1), (rows % 2 == 0) & (rows < 2 * half))
-    if _close(alone, doubled, half * noise):
-        return
+    if _close(alone, doubled, losses.tolerance(half)):
+        return losses.resolved
     mask = rows < micro.examples
     order = np.where(mask, micro.examples - 1 - rows, rows)
-    if _close(total(rows, mask), total(order, mask), micro.examples * noise):
+    if _close(total(rows, mask), total(order, mask), losses.tolerance(micro.examples)):
         raise RequestError(
             "loss: an example's loss changes with the other examples of its batch: BatchNorm in "
             "training mode? use its running statistics"
@@ -87,6 +131,6 @@ def check_independent(
     )
 
 
-def _close(a: float, b: float, noise: float) -> bool:
-    """Equal up to rounding; NaN equals NaN, a diverged loss is not a disagreement."""
-    return bool(np.isclose(a, b, rtol=1e-4, atol=noise, equal_nan=True))
+def _close(a: float, b: float, tolerance: float) -> bool:
+    """NaN equals NaN: a diverged loss is not a disagreement."""
+    return bool(np.isclose(a, b, rtol=0, atol=tolerance, equal_nan=True))

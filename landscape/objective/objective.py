@@ -10,9 +10,9 @@ import contextlib
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from landscape.devices import gathered, place, replicated
 from landscape.errors import RequestError
 from landscape.objective.batches import MicroBatch, MicroBatches
 from landscape.objective.consistency import (
+    Losses,
     check_independent,
     check_repeatable,
     rounding_noise,
@@ -34,6 +35,7 @@ from landscape.objective.float64 import NoFloat64
 from landscape.objective.linear_operator import as_scipy
 from landscape.objective.linearized import Linearized
 from landscape.objective.passes import Assembly, ById, Fixed, Step, sum_over_devices
+from landscape.objective.rayleigh import RayleighQuotient, quadratic_forms, rayleigh_quotient
 from landscape.parameters import Tree
 
 Loss = Callable[..., jax.Array]
@@ -62,13 +64,6 @@ class Composite:
 
     def __call__(self, params: Tree, *rest: Any) -> jax.Array:
         return self.criterion(self.outputs(params, *rest), rest[-1])
-
-
-class Quotient(NamedTuple):
-    """A Rayleigh quotient and the size of its error by rounding; NaN where it is not known."""
-
-    value: float
-    error: float
 
 
 class Objective:
@@ -515,10 +510,10 @@ class Objective:
                 "leave the data error out"
             )
         length = float(parameters.dot(vector, vector))
-        forms = np.concatenate(list(self._forms(vector))).reshape(self._draws, -1).mean(axis=0)
-        return forms + self.l2 * length
+        forms = np.concatenate(list(quadratic_forms(self, vector)))
+        return forms.reshape(self._draws, -1).mean(axis=0) + self.l2 * length
 
-    def rayleigh_quotient(self, vector: Tree) -> Quotient:
+    def rayleigh_quotient(self, vector: Tree) -> RayleighQuotient:
         """``v'Av / v'v`` by a program that has nothing in common with the product's.
 
         The loss is differentiated twice in forward mode, over all parameters also for a block: half
@@ -533,61 +528,21 @@ class Objective:
 
         Returns
         -------
-        Quotient
+        RayleighQuotient
             NaN where there is none: with central differences, without a second forward derivative,
             and where it does not fit in memory. Its error is NaN where float64 was refused.
         """
         self._check()
         _check_like(vector, self.params)
         if not self._exact:
-            return Quotient(float("nan"), float("nan"))
-        whole, along = self._unblocked(vector)
-        try:
-            forms = list(whole._forms(along))
-        except RequestError:  # no memory, or no second forward derivative: it cannot be had
-            return Quotient(float("nan"), float("nan"))
-        sizes = [float(np.abs(part).sum()) for part in forms]
-        shares = []
-        # The second, since the data of one may happen to be exact in the network's precision.
-        for position in np.argsort(sizes)[::-1][:2]:
-            try:
-                (precise,) = whole._forms(along, only=int(position), float64=True)
-            except (NoFloat64, RequestError, TypeError, ValueError):
-                break  # tracing it anew in another precision fails in ways of each operation
-            if not np.isfinite(precise).all():
-                break
-            error = float(np.abs(precise - forms[position]).sum())
-            larger = max(sizes[position], float(np.abs(precise).sum()))
-            shares.append(error / larger if error else 0.0)
-            sizes[position], forms[position] = 0.0, precise
-        share = max(shares, default=float("nan"))
-        leaves = (np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(vector))
-        scale = sum(map(len, forms)) * sum(float(np.vdot(leaf, leaf)) for leaf in leaves)
-        total = sum(float(part.sum()) for part in forms)
-        return Quotient(total / scale + self.l2, share * sum(sizes) / scale)
+            return RayleighQuotient(float("nan"), float("nan"))
+        return rayleigh_quotient(*self._unblocked(vector))
 
     def as_scipy(self) -> Any:
         """This matrix as a ``scipy.sparse.linalg.LinearOperator`` on raveled vectors."""
         return as_scipy(self)
 
     # --- passes -----------------------------------------------------------------------------------
-
-    def _forms(
-        self, vector: Tree, *, only: int | None = None, float64: bool = False
-    ) -> Iterator[np.ndarray]:
-        """``v'A_n v`` without the L2 term of each micro-batch's examples (B,), or of one of them.
-
-        With ``float64`` every operation is carried out in it.
-        """
-        step = dataclasses.replace(self._step("form"), float64=float64)
-        for position, micro in enumerate(self._data):
-            if only not in (None, position):
-                continue
-            inputs = (self.params, self._fixed, vector, self._scalar(1.0))
-            program = step.program(*inputs, micro)
-            with jax.enable_x64(True) if float64 else contextlib.nullcontext():
-                values = program(*inputs, micro.batch, micro.mask)
-            yield gathered(values)[: micro.examples].astype(np.float64)
 
     def _unblocked(self, vector: Tree) -> tuple["Objective", Tree]:
         """The objective of all parameters that a block is part of, and the block's vector there."""
@@ -670,6 +625,24 @@ class Objective:
 
     # --- the check --------------------------------------------------------------------------------
 
+    def _total_in_float64(
+        self, first: MicroBatch
+    ) -> Callable[[np.ndarray, np.ndarray], float] | None:
+        """Sum of the losses of the first micro-batch, given order and mask; None where refused."""
+        step = dataclasses.replace(self._step("loss"), metrics=ById(None), float64=True)
+        inputs = (self.params, self._fixed, None, self._scalar(1.0))
+        try:
+            program = step.program(*inputs, first)
+        except (NoFloat64, RequestError, TypeError, ValueError):
+            return None  # tracing it anew in another precision fails in ways of each operation
+
+        def total(order: np.ndarray, mask: np.ndarray) -> float:
+            micro = self._data.first(order, mask)
+            with jax.enable_x64(True):
+                return float(gathered(program(*inputs, micro.batch, micro.mask)["loss"]).sum())
+
+        return total
+
     def _check(self, *, traced: bool = False) -> None:
         """Once: two passes agree, and an example's loss depends on nothing but itself."""
         if self._shared["checked"]:
@@ -690,9 +663,14 @@ class Objective:
         with jax.ensure_compile_time_eval() if traced else contextlib.nullcontext():
             self._data.read()
             first = next(iter(self._data))
-            rounding = noise(first)
-            check_repeatable(lambda: self._evaluate(self.params)["loss"], rounding)
-            check_independent(first, total, rounding)
+            losses = Losses(
+                first, total, noise(first), float(jnp.finfo(self._scalar(0.0).dtype).eps)
+            )
+            check_repeatable(lambda: self._evaluate(self.params)["loss"], losses.tolerance(1))
+            if not check_independent(losses):
+                precise = self._total_in_float64(first)
+                if precise is not None:
+                    check_independent(Losses(first, precise, 0.0, 1e-12))
         self._shared["checked"] = True
 
 

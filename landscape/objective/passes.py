@@ -79,8 +79,9 @@ class Step:
 
     See :mod:`landscape.objective.derivatives`. On a mesh the examples are divided among the
     devices, or with ``points`` every device has parameters and a state of its own, stacked along a
-    leading axis, and all examples. With ``float64`` quadratic forms are computed in that precision;
-    such a program is to be called under ``jax.enable_x64(True)``.
+    leading axis, and all examples. With ``float64`` losses and quadratic forms are computed in that
+    precision and not added up: on a mesh the losses' sums come stacked, one per device. Such a
+    program is to be called under ``jax.enable_x64(True)``.
 
     Equal steps share their compiled programs, also between checkpoints of one model.
     """
@@ -255,10 +256,15 @@ def _functions(step: Step, order: Order) -> tuple[Callable, Callable]:
     inputs_on = (*[everywhere] * 4, _ON_DATA, _ON_DATA)
     if step.points:
         inputs_on = (_ON_DATA, _ON_DATA, *[everywhere] * 4)
-    if step.kind == "form":
+    if step.kind == "form" or step.float64:
         if step.mesh is None:
             return contribute, jax.jit(contribute)
-        return contribute, jax.jit(_sharded(contribute, step.mesh, inputs_on))
+
+        def local(*inputs):
+            found = contribute(*inputs)
+            return found if step.kind == "form" else _stacked(found)
+
+        return contribute, jax.jit(_sharded(local, step.mesh, inputs_on))
 
     def add(sums, *inputs):
         return jax.tree.map(_added, sums, contribute(*inputs), is_leaf=_is_spread)

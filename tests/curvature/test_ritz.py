@@ -13,7 +13,7 @@ from landscape import Objective, data_mesh, eigenpairs, extremes, spectrum
 from landscape.curvature import lanczos
 from landscape.curvature.lanczos import rayleigh
 from landscape.journal import Journal
-from landscape.objective.objective import Quotient
+from landscape.objective.rayleigh import RayleighQuotient
 
 OUTLIERS = np.r_[17.34, 9.0, 8.97, np.linspace(-1, 6, 300)]
 
@@ -141,7 +141,7 @@ class Miscompiled:
 
     def rayleigh_quotient(self, vector):
         vector = np.asarray(vector, float)
-        return Quotient(float(vector @ (self.values * vector) / (vector @ vector)), 0.0)
+        return RayleighQuotient(float(vector @ (self.values * vector) / (vector @ vector)), 0.0)
 
 
 def test_a_miscompiled_product_does_not_converge_and_its_interval_holds_the_truth():

@@ -1,5 +1,7 @@
 """A loss that is no mean over examples is refused at every scale, and rounding is not mistaken."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +36,44 @@ def test_dropout_under_a_fixed_key_is_refused_however_small_the_loss(scale):
 
     with pytest.raises(RequestError, match="place in the batch"):
         Objective(loss, jnp.ones((1, 3)), _data(1)).loss()
+
+
+def _fitted(decay, normalised, w, batch):
+    """Logistic loss of a fitted network, weight decay inside."""
+    z = batch["x"] @ w
+    z = (z - jnp.mean(z)) / jnp.sqrt(jnp.var(z) + 1e-5) if normalised else z
+    return jax.nn.softplus(-12 * batch["y"] * z) + decay / 2 * jnp.sum(w**2)
+
+
+def _separable(seed: int) -> list:
+    generator = np.random.default_rng(seed)
+    y = np.where(np.arange(32) % 2, 1, -1).astype("f4")
+    x = generator.normal(size=(32, 4)).astype("f4")
+    x[:, 0] = y * (1 + 0.1 * np.abs(x[:, 0]))
+    return [{"x": x[i : i + 8], "y": y[i : i + 8]} for i in range(0, 32, 8)]
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("decay", [1e-2, 2.0])
+def test_weight_decay_inside_the_loss_hides_no_statistics_of_the_batch(decay, seed):
+    loss = functools.partial(_fitted, decay, True)
+    with pytest.raises(RequestError, match="BatchNorm in training mode"):
+        Objective(loss, jnp.array([1.0, 0.05, 0.05, 0.0]), _separable(seed)).loss()
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("decay", [1e-2, 2.0, 1e3])
+def test_weight_decay_inside_the_loss_is_no_statistics_of_the_batch(decay, seed):
+    loss = functools.partial(_fitted, decay, False)
+    assert Objective(loss, jnp.array([1.0, 0.05, 0.05, 0.0]), _separable(seed)).loss() > 0
+
+
+def test_a_callback_that_float64_refuses_leaves_the_check_to_float32():
+    def loss(w, x):
+        out = jax.ShapeDtypeStruct(x.shape[:1], x.dtype)
+        return jax.pure_callback(lambda x: np.float32(1e-9) * x[:, 0], out, x) + w**2
+
+    assert Objective(loss, jnp.float32(1), _data(2)).loss() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("size", [1e-9, 1.0])
