@@ -391,7 +391,7 @@ class _Work:
         )
         # There are fewer than asked for if the products ran out.
         space = self.options.top - len(found.values)
-        columns = (found.values, found.residuals, found.upper, found.checks)
+        columns = (found.values, found.residuals, found.lower, found.upper, found.checks)
         values = {
             name: np.pad(column, (0, space), constant_values=np.nan)
             for name, column in zip(TOP, columns, strict=True)

@@ -17,7 +17,7 @@ END = (
 HELD_OUT = "held_out_lambda_max"
 
 # Columns of the largest eigenvalues.
-TOP = ("value", "residual", "upper", "check")
+TOP = ("value", "residual", "lower", "upper", "check")
 
 # Single numbers of the further measurements, by the option that asks for them.
 EXTRA = {
@@ -191,7 +191,7 @@ def _tables(stored: Any, data: dict[str, Any]) -> list[Any]:
             [
                 str(i + 1),
                 number(row["value"]),
-                number(row["upper"], 4, ROUND_CEILING),
+                *bounds(row["lower"], row["upper"]),
                 number(row["check"]),
                 number(row["residual"], 2),
             ]
@@ -200,7 +200,7 @@ def _tables(stored: Any, data: dict[str, Any]) -> list[Any]:
         ]
         complete = "none missed" if stored["top/converged"] == 1 else "NOT CONVERGED"
         title = f"Largest eigenvalues ({complete}; {stored['top/products']:.0f} products)"
-        columns = ("", "eigenvalue", "at most", "checked", "residual")
+        columns = ("", "eigenvalue", "between", "and", "checked", "residual")
         tables.append(common.grid(title, columns, rows))
     rows = _quantities(stored, data)
     if rows:

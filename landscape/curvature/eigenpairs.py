@@ -28,12 +28,13 @@ class Eigenpairs:
     Attributes
     ----------
     values
-        (k,) Rayleigh-Ritz values; the i-th is at most the i-th eigenvalue.
+        (k,) Rayleigh-Ritz values; but for the error of the products the i-th is at most the i-th
+        eigenvalue.
     residuals
         (k,) ``||H u - value u||``, each from a product of its own.
-    upper
-        (k,) The i-th eigenvalue lies between ``values[i]``, up to the error of the products, and
-        ``upper[i]`` with probability ``confidence``.
+    lower, upper
+        (k,) The i-th eigenvalue lies between ``lower[i]`` and ``upper[i]`` with probability
+        ``confidence``. Both allow for the error of the products.
     confidence
         Probability that all upper bounds hold; they say that no eigenvalue was missed.
     checks
@@ -51,6 +52,7 @@ class Eigenpairs:
 
     values: np.ndarray
     residuals: np.ndarray
+    lower: np.ndarray
     upper: np.ndarray
     confidence: float
     checks: np.ndarray
@@ -130,13 +132,14 @@ def eigenpairs(
     run.fill()
     rest, complete = run.check(width, 1 - confidence)
     found = run.residuals()
+    error = run.slack + 2 * run.product_error
     upper = np.fmax(np.maximum(found.values, rest), found.checks)
-    upper += np.linalg.norm(found.residuals) + run.slack + 2 * run.product_error
     agreed = not (np.abs(found.values - found.checks) > tolerance * run.scale).any()
     accurate = agreed and bool((found.residuals <= 2 * tolerance * run.scale).all())
     return dataclasses.replace(
         found,
-        upper=upper,
+        lower=np.fmin(found.values, found.checks) - error,
+        upper=upper + np.linalg.norm(found.residuals) + error,
         confidence=confidence,
         converged=complete and accurate,
     )
@@ -166,6 +169,19 @@ def top_vector(
     run.fill()
     run._truncate(1)
     return panel.take(run.basis, 0), run.products
+
+
+class _Outside:
+    """The matrix of a run with the eigenvalues that were found moved to ``bottom``."""
+
+    def __init__(self, run: "_Run", bottom: float):
+        self.params, self.noise = run.objective.params, getattr(run.objective, "noise", 0.0)
+        self._run, self._bottom = run, bottom
+
+    def product(self, vector: Tree) -> Tree:
+        outside, inside = panel.split(self._run.basis, vector)
+        image, _ = panel.split(self._run.basis, self._run.product(outside))
+        return parameters.add_scaled(image, self._bottom, inside)
 
 
 class _Run:
@@ -277,13 +293,18 @@ class _Run:
         bottom = min(0.0, float(self._ritz()[0][-1]))
         while True:
             values, _ = self._ritz()
+            outside = _Outside(self, bottom)
             recurrence = Recurrence(self.objective, self._round_key())
             ceiling, verdict = self._look(
-                recurrence, bottom, values[-1], width * self.scale, failure / 2 ** (self.rounds + 1)
+                recurrence,
+                outside,
+                values[-1],
+                width * self.scale,
+                failure / 2 ** (self.rounds + 1),
             )
             if verdict != "missed":
                 return ceiling, verdict == "complete"
-            self._insert(recurrence)
+            self._insert(recurrence, outside)
             self.rounds += 1
             self._keep()
 
@@ -291,7 +312,12 @@ class _Run:
         return jax.random.fold_in(jax.random.key(self.seed), 2**20 + self.rounds)
 
     def _look(
-        self, recurrence: Recurrence, bottom: float, least: float, width: float, failure: float
+        self,
+        recurrence: Recurrence,
+        outside: "_Outside",
+        least: float,
+        width: float,
+        failure: float,
     ) -> tuple[float, Literal["complete", "missed", "unknown"]]:
         """One round: a bound on the complement, and whether an eigenvalue above ``least`` shows."""
         journal, seen = self.journal.part("check"), recurrence.coefficients
@@ -300,7 +326,7 @@ class _Run:
             recurrence.resume(kept["recurrence"], functools.partial(self._kept, journal))
             self.products, ceiling, missed = kept["products"], kept["ceiling"], kept["missed"]
         while self.products < self.limit:
-            recurrence.advance(self._outside(recurrence.vector, bottom))
+            recurrence.advance(outside.product(recurrence.vector))
             ceiling = min(ceiling, seen.ceiling(failure) + max(self.slack, seen.rounding))
             ritz, residuals = seen.ritz()
             # What lies above the smallest value by more than its own error was missed.
@@ -323,20 +349,12 @@ class _Run:
     def _kept(self, journal: Journal, name: str) -> Tree:
         return journal.vector(f"{self.rounds}-{name}", self.objective.params)
 
-    def _outside(self, vector: Tree, bottom: float) -> Tree:
-        """Product with the matrix whose found eigenvalues are moved to ``bottom``."""
-        outside, inside = panel.split(self.basis, vector)
-        image, _ = panel.split(self.basis, self.product(outside))
-        return parameters.add_scaled(image, bottom, inside)
-
-    def _insert(self, recurrence: Recurrence) -> None:
-        """Rayleigh-Ritz with the largest Ritz vector of the check; without it, look again."""
+    def _insert(self, recurrence: Recurrence, outside: "_Outside") -> None:
+        """Rayleigh-Ritz with the largest Ritz vector of the check, looked for anew if not kept."""
         kept = recurrence.ritz_vector(-1)
         if kept is None:
-            self.pending, self.converged = self._start(), False
-            self.fill()
-            self._truncate(self.k)
-            return
+            limit = max(1, self.limit - self.products)
+            kept = top_vector(outside, tolerance=self.tolerance, limit=limit, seed=self.seed)
         vector, _, _ = panel.orthogonalise(self.basis, kept[0])
         self.basis = panel.put(self.basis, self.known, vector)
         column = np.asarray(panel.coefficients(self.basis, self.product(vector)), np.float64)
@@ -364,6 +382,7 @@ class _Run:
             values=values[order],
             residuals=np.array([pair.residual for pair in pairs])[order],
             checks=np.array([pair.check for pair in pairs])[order],
+            lower=np.full(count, -np.inf),
             upper=np.full(count, np.inf),
             confidence=0.0,
             vectors=vectors,

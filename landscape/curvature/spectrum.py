@@ -9,7 +9,7 @@ import numpy as np
 
 from landscape.curvature.density import Density
 from landscape.curvature.estimate import Estimate
-from landscape.curvature.extremes import check_request
+from landscape.curvature.extremes import DEFAULT_LIMIT, check_request
 from landscape.curvature.lanczos import Recurrence, Tridiagonal
 from landscape.curvature.search import Eigenvalue, End, Verified, enclosed, verify
 from landscape.errors import RequestError
@@ -136,8 +136,9 @@ def spectrum(
             if progress is not None:
                 progress()
         _forget_all_but_the_ends(runs)
+    limit = max(steps, DEFAULT_LIMIT)  # the vectors of earlier probes are not in the journal
     verified: dict[End, Verified] = {
-        end: verify(objective, runs, end, steps, seed) for end in ("lambda_max", "lambda_min")
+        end: verify(objective, runs, end, limit, seed) for end in ("lambda_max", "lambda_min")
     }
     return Spectrum.of([r.coefficients for r in runs], steps, width, confidence, verified)
 

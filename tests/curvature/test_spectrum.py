@@ -95,6 +95,27 @@ def test_a_killed_run_goes_on_at_the_last_product(tmp_path, monkeypatch, killed_
     assert resumed.runs == undisturbed.runs
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_run_resumed_without_the_vectors_of_earlier_probes_confirms_its_ends(
+    tmp_path, monkeypatch, seed
+):
+    monkeypatch.setattr(Journal, "SHARE", np.inf)
+    operator = Diagonal(np.linspace(-1, 1, 3000))
+    settings = {"probes": 2, "steps": 16, "seed": seed}
+    calls = []
+
+    def die():
+        calls.append(1)
+        if len(calls) > 18:
+            raise Killed
+
+    with pytest.raises(Killed):
+        spectrum(operator, **settings, progress=die, journal=Journal(tmp_path / "kept"))
+    resumed = spectrum(operator, **settings, journal=Journal(tmp_path / "kept"))
+    assert resumed.lambda_max.confirmed
+    assert resumed.lambda_min.confirmed
+
+
 def test_wrong_requests_are_refused():
     for wrong in ({"probes": 0}, {"steps": 0}, {"width": 2}):
         with pytest.raises(RequestError):
