@@ -319,14 +319,20 @@ def _remarks(stored: Any, data: dict[str, Any]) -> list[str]:
 
 def _unconfirmed(stored: Any, data: dict[str, Any]) -> list[str]:
     """Ends that product and check of their vector do not confirm, or that have neither."""
-    remarks = []
+    remarks, unchecked = [], []
     for name, end in _searched(stored, data):
+        unchecked += [name] if end["confirmed"] and end["check"] != end["check"] else []
         if end["estimate"] == end["estimate"] and not end["confirmed"]:  # NaN: not computed yet
             remarks.append(
                 f"{name} is not confirmed: {number(end['estimate'], 6)} by products, "
                 f"{number(end['check'], 6)} by the check along its vector, residual "
                 f"{number(end['residual'], 2)}; run `analysis_cli.py doctor`"
             )
+    if unchecked:
+        remarks.append(
+            f"Measured by a product but not checked by another program: {', '.join(unchecked)} "
+            "(central differences, no second forward derivative, or no memory for it)."
+        )
     return remarks
 
 

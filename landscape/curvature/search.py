@@ -48,7 +48,7 @@ class Eigenvalue:
         products, and the difference of ``u'Hu`` from ``check`` and of that from float64.
     confirmed
         Whether the vector was measured and is the one of the recurrence, and its check agrees where
-        there is one. Where float64 was refused the check is one of the same precision.
+        there is one.
     """
 
     estimate: float

@@ -94,6 +94,26 @@ class InFloat64:
         return structure, tuple((x.shape, np.dtype(x.dtype)) for x in leaves)
 
 
+def coarsest_roundoff(function: Callable[..., Any], *arguments: Any) -> float:
+    """The unit roundoff of the coarsest floating type that a function computes in.
+
+    ``arguments`` are arrays or ``jax.ShapeDtypeStruct``. What runs outside of JAX is not seen.
+    """
+    return _coarsest(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def _coarsest(jaxpr: Any) -> float:
+    found = [0.0]
+    for equation in jaxpr.eqns:
+        types = (getattr(variable.aval, "dtype", None) for variable in equation.outvars)
+        found += [float(jnp.finfo(t).eps) for t in types if t and jnp.issubdtype(t, jnp.inexact)]
+        for setting in equation.params.values():
+            for inner in setting if isinstance(setting, tuple | list) else (setting,):
+                inner = getattr(inner, "jaxpr", inner)
+                found += [_coarsest(inner)] if hasattr(inner, "eqns") else []
+    return max(found)
+
+
 def _wide(dtype: Any) -> Any:
     """The type in double precision that takes a type's place; the same for integers."""
     if jnp.issubdtype(dtype, jnp.floating):

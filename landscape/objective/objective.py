@@ -530,7 +530,8 @@ class Objective:
         -------
         RayleighQuotient
             NaN where there is none: with central differences, without a second forward derivative,
-            and where it does not fit in memory. Its error is NaN where float64 was refused.
+            and where it does not fit in memory. Where float64 was refused its error is ten unit
+            roundoffs of the coarsest type that the network computes in.
         """
         self._check()
         _check_like(vector, self.params)

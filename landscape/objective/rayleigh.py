@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class RayleighQuotient(NamedTuple):
-    """A Rayleigh quotient and the size of its rounding error; NaN where it is not known."""
+    """A Rayleigh quotient and the size of its rounding error.
+
+    NaN where there is none, infinite where its evaluation was not finite.
+    """
 
     value: float
     error: float
@@ -49,6 +52,8 @@ def rayleigh_quotient(objective: "Objective", vector: Tree) -> RayleighQuotient:
     except RequestError:  # no memory, or no second forward derivative: it cannot be had
         return RayleighQuotient(float("nan"), float("nan"))
     sizes = [float(np.abs(part).sum()) for part in forms]
+    if not np.isfinite(sizes).all():
+        return RayleighQuotient(float("inf"), 0.0)
     shares = []
     # The second, since the data of one may happen to be exact in the network's precision.
     for position in np.argsort(sizes)[::-1][:2]:
@@ -62,7 +67,11 @@ def rayleigh_quotient(objective: "Objective", vector: Tree) -> RayleighQuotient:
         larger = max(sizes[position], float(np.abs(precise).sum()))
         shares.append(error / larger if error else 0.0)
         sizes[position], forms[position] = 0.0, precise
-    share = max(shares, default=float("nan"))
+    if not shares:
+        first = next(iter(objective._data))
+        inputs = (objective.params, objective._fixed, None, objective._scalar(1.0))
+        shares = [10 * objective._step("loss").roundoff(*inputs, first)]
+    share = max(shares)
     leaves = (np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(vector))
     scale = sum(map(len, forms)) * sum(float(np.vdot(leaf, leaf)) for leaf in leaves)
     total = sum(float(part.sum()) for part in forms)

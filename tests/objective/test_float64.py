@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from landscape import Objective, extremes
-from landscape.objective.float64 import InFloat64, NoFloat64
+from landscape.objective.float64 import InFloat64, NoFloat64, coarsest_roundoff
+from landscape.objective.rayleigh import RayleighQuotient
 
 INDEX = np.array([0, 2, 1], np.int32)
 
@@ -77,3 +78,44 @@ def test_a_quotient_that_vanishes_in_its_own_precision_has_all_of_its_error():
     quotient = objective.rayleigh_quotient(jnp.ones(1))
     assert quotient.value == pytest.approx(np.exp(-110), rel=1e-6)
     assert quotient.error == 0
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_where_float64_is_refused_the_error_is_that_of_the_networks_own_precision(dtype):
+    def loss(w, x):
+        bits = jax.lax.bitcast_convert_type(x, jnp.int32)
+        x = jax.lax.bitcast_convert_type(bits, jnp.float32)
+        return jnp.tanh(x.astype(dtype) @ w.astype(dtype)).astype(jnp.float32) ** 2
+
+    x = np.random.default_rng(0).normal(size=(16, 5)).astype("f4")
+    w, v = jnp.full(5, 0.1), jnp.ones(5)
+    quotient = Objective(loss, w, [x]).rayleigh_quotient(v)
+    with jax.enable_x64(True):
+        hessian = jax.hessian(lambda w: jnp.mean(jnp.tanh(x.astype("f8") @ w) ** 2))(w.astype("f8"))
+    true = float(np.asarray(hessian).sum()) / 5
+    assert quotient.error >= abs(quotient.value - true)
+    assert quotient.error < 40 * float(jnp.finfo(dtype).eps) * abs(true)
+
+
+def test_a_quotient_that_overflows_confirms_nothing():
+    class Overflowing:
+        params = jnp.ones(4)
+
+        def product(self, vector):
+            return vector * jnp.arange(4.0)
+
+        def rayleigh_quotient(self, vector):
+            return RayleighQuotient(np.inf, 0.0)
+
+    found = extremes(Overflowing()).lambda_max
+    assert found.upper == np.inf
+    assert not found.confirmed
+    assert not found.converged
+
+
+def test_a_step_tells_the_coarsest_type_it_computes_in_at_any_depth():
+    def half(x):
+        return jax.lax.map(lambda row: jnp.sum(row.astype(jnp.bfloat16)).astype(jnp.float32), x)
+
+    assert coarsest_roundoff(half, jnp.ones((2, 2))) == 2.0**-7
+    assert coarsest_roundoff(jnp.sin, jnp.ones(2)) == 2.0**-23
