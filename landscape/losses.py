@@ -54,15 +54,15 @@ def sigmoid_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.sum(_softplus(jnp.where(is_label, -logits, logits)), axis=-1)
 
 
-def is_right(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def is_correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Whether the largest logit is the label's, bool, shape (...).
 
     Of equal logits the first counts as the answer, as in NumPy and PyTorch. Logits with a NaN, or
-    whose largest is infinite, are no answer and never right.
+    whose largest is infinite, are no answer and never correct.
 
     Examples
     --------
-    >>> is_right(jnp.array([[0.0, 2.0], [jnp.nan, 0.0]]), jnp.array([1, 0]))
+    >>> is_correct(jnp.array([[0.0, 2.0], [jnp.nan, 0.0]]), jnp.array([1, 0]))
     Array([ True, False], dtype=bool)
     """
     # The largest of logits with a NaN is NaN.

@@ -10,7 +10,7 @@ import scipy.special
 from spectra import dense
 
 from landscape.curvature import extremes
-from landscape.losses import LOSSES, get_loss, is_right
+from landscape.losses import LOSSES, get_loss, is_correct
 from landscape.objective import Composite, Objective
 
 LOGITS = np.array([[1.0, -2.0, 0.5], [30.0, 0.0, -30.0], [0.0, 0.0, 0.0]], np.float32)
@@ -216,7 +216,7 @@ def test_logits_that_are_no_answer_are_never_right_and_of_equal_ones_the_first_c
     nan, inf = np.nan, np.inf
     none = [[nan, nan], [nan, 0.0], [0.0, nan], [inf, inf], [-inf, -inf], [inf, 0.0]]
     for label in (0, 1):
-        assert not is_right(jnp.array(none), jnp.full(6, label, jnp.int32)).any()
+        assert not is_correct(jnp.array(none), jnp.full(6, label, jnp.int32)).any()
     logits = jnp.array([[1.0, 1.0], [1.0, 2.0], [0.0, -inf]])
-    assert is_right(logits, jnp.zeros(3, jnp.int32)).tolist() == [True, False, True]
-    assert is_right(jnp.stack([logits] * 2), jnp.ones((2, 3), jnp.int32)).shape == (2, 3)
+    assert is_correct(logits, jnp.zeros(3, jnp.int32)).tolist() == [True, False, True]
+    assert is_correct(jnp.stack([logits] * 2), jnp.ones((2, 3), jnp.int32)).shape == (2, 3)

@@ -321,7 +321,7 @@ def classification(model: Any, preprocessing: str, loss: str) -> tuple[Any, Any,
     import jax.numpy as jnp
 
     from landscape.data.preprocessing import preprocess
-    from landscape.losses import get_loss, is_right
+    from landscape.losses import get_loss, is_correct
     from landscape.objective import Composite
 
     prepare, per_example = preprocess(preprocessing), get_loss(loss)
@@ -335,7 +335,7 @@ def classification(model: Any, preprocessing: str, loss: str) -> tuple[Any, Any,
         return per_example(outputs, batch["labels"])
 
     def metrics(params, *rest):
-        right = is_right(logits(params, *rest), rest[-1]["labels"])
+        right = is_correct(logits(params, *rest), rest[-1]["labels"])
         return {"accuracy": right.astype(jnp.float32)}
 
     def estimate_state(params, batch, mask):

@@ -44,7 +44,7 @@ class Estimate:
         estimate, error = np.ldexp((found.estimate, found.standard_error), exponent)
         return cls(float(estimate), float(error), found.probes)
 
-    def looked_at(self, times: int) -> "Estimate":
+    def corrected_for_looks(self, times: int) -> "Estimate":
         """The same where the samples decided at which of so many numbers of them to stop.
 
         Small spreads stop early, so the last look is not an unbiased one. The standard error is

@@ -88,7 +88,7 @@ class Extremes:
 
 
 @dataclass(frozen=True)
-class Verified:
+class MeasuredEnd:
     """The measured vector of an end, and whether it is the one that the recurrence spoke of."""
 
     pair: RitzPair
@@ -102,7 +102,7 @@ def enclosed(
     floor: float,
     width: float,
     confidence: float,
-    verified: Mapping[End, Verified] | None = None,
+    verified: Mapping[End, MeasuredEnd] | None = None,
 ) -> Extremes:
     """Both ends of a spectrum from Lanczos runs of it and the bounds on what they did not see.
 
@@ -150,7 +150,7 @@ def enclosed(
     )
 
 
-def verify(matrix: Any, runs: Sequence[Recurrence], end: End, limit: int, seed: int) -> Verified:
+def verify(matrix: Any, runs: Sequence[Recurrence], end: End, limit: int, seed: int) -> MeasuredEnd:
     """The Ritz vector of an end of several runs, measured.
 
     It is a sum of the vectors that were kept. Where they were not, or where its residual is not
@@ -179,13 +179,13 @@ def verify(matrix: Any, runs: Sequence[Recurrence], end: End, limit: int, seed: 
         vector, predicted = kept
         pair, products = measured(matrix, vector, spent), 1
         if confirmed(pair, predicted):
-            return Verified(pair, True, products)
+            return MeasuredEnd(pair, True, products)
     scale = runs[best].coefficients.scale
     tolerance = float(np.clip(predicted / scale, 1e-4, 1e-2)) if scale else 1e-2
     matrix_of_largest = matrix if sign > 0 else Negated(matrix)
     vector, more = top_vector(matrix_of_largest, tolerance=tolerance, limit=limit, seed=seed)
     pair = measured(matrix, vector, spent + products + more)
-    return Verified(pair, confirmed(pair, tolerance * scale), products + more + 1)
+    return MeasuredEnd(pair, confirmed(pair, tolerance * scale), products + more + 1)
 
 
 class Search:

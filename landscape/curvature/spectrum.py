@@ -11,7 +11,7 @@ from landscape.curvature.density import Density
 from landscape.curvature.estimate import Estimate
 from landscape.curvature.extremes import DEFAULT_LIMIT, check_request
 from landscape.curvature.lanczos import Recurrence, Tridiagonal
-from landscape.curvature.search import Eigenvalue, End, Verified, enclosed, verify
+from landscape.curvature.search import Eigenvalue, End, MeasuredEnd, enclosed, verify
 from landscape.errors import RequestError
 from landscape.journal import Journal
 from landscape.objective import Objective
@@ -48,7 +48,7 @@ class Spectrum:
         steps: int,
         width: float,
         confidence: float,
-        verified: Mapping[End, Verified],
+        verified: Mapping[End, MeasuredEnd],
     ):
         """From finished runs with independent starts, and the measured vectors of the ends.
 
@@ -137,7 +137,7 @@ def spectrum(
                 progress()
         _forget_all_but_the_ends(runs)
     limit = max(steps, DEFAULT_LIMIT)  # the vectors of earlier probes are not in the journal
-    verified: dict[End, Verified] = {
+    verified: dict[End, MeasuredEnd] = {
         end: verify(objective, runs, end, limit, seed) for end in ("lambda_max", "lambda_min")
     }
     return Spectrum.of([r.coefficients for r in runs], steps, width, confidence, verified)

@@ -73,7 +73,9 @@ class Trace:
             block: self.samples[:, [place[name] for name in names]].sum(axis=1)
             for block, names in blocks.items()
         }
-        return {block: Estimate.of(sum_).looked_at(self.looks) for block, sum_ in sums.items()}
+        return {
+            block: Estimate.of(sum_).corrected_for_looks(self.looks) for block, sum_ in sums.items()
+        }
 
 
 def trace(
@@ -134,7 +136,7 @@ def trace(
     ends = _ends(probes) if relative_error is not None else [probes]
 
     def so_far() -> Estimate:
-        return Estimate.of(np.array(samples).sum(axis=1) + exact).looked_at(len(ends))
+        return Estimate.of(np.array(samples).sum(axis=1) + exact).corrected_for_looks(len(ends))
 
     def enough() -> bool:
         if relative_error is None or len(samples) not in ends:
@@ -158,7 +160,7 @@ def trace(
         return Trace(so_far(), None, count + len(samples), **status)
     return Trace(
         so_far(),
-        Estimate.root_mean_square(np.array(norms)).looked_at(len(ends)),
+        Estimate.root_mean_square(np.array(norms)).corrected_for_looks(len(ends)),
         len(samples),
         tuple(parameters.leaf_names(like)),
         np.array(samples),

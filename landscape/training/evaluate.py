@@ -14,7 +14,7 @@ from landscape.data.preprocessing import DEFAULT, preprocess
 from landscape.data.splits import Split
 from landscape.devices import gathered, place
 from landscape.devices import split as divided
-from landscape.losses import get_loss, is_right
+from landscape.losses import get_loss, is_correct
 
 CONFIDENCE = 0.95  # of the interval around an accuracy
 
@@ -51,7 +51,7 @@ def evaluate(
     ``loss`` and ``accuracy`` (means over examples) and ``examples``; for both means how far they
     are from those of the population that the split was drawn from: ``loss_standard_error``, and
     ``accuracy_lower`` and ``accuracy_upper``, Wilson's interval at 95 % confidence. For what counts
-    as right see `landscape.losses.is_right`.
+    as correct see `landscape.losses.is_correct`.
 
     References
     ----------
@@ -86,7 +86,7 @@ def _measure(params, images, labels, *, apply, preprocessing, loss):
     """Loss of every row, and whether its answer is right."""
     dtype = np.promote_types(jax.tree.leaves(params)[0].dtype, np.float32)
     logits = apply(params, preprocess(preprocessing, dtype)(images))
-    return get_loss(loss)(logits, labels), is_right(logits, labels)
+    return get_loss(loss)(logits, labels), is_correct(logits, labels)
 
 
 def _padded(rows: np.ndarray, size: int) -> np.ndarray:

@@ -26,8 +26,8 @@ def test_samples_that_are_no_numbers_give_none():
 
 
 def test_several_looks_share_the_confidence():
-    alone, shared = Estimate.of(SAMPLES), Estimate.of(SAMPLES).looked_at(4)
+    alone, shared = Estimate.of(SAMPLES), Estimate.of(SAMPLES).corrected_for_looks(4)
     assert shared.estimate == alone.estimate
-    assert alone.looked_at(1) == alone
+    assert alone.corrected_for_looks(1) == alone
     reach = scipy.stats.t.ppf(1 - 0.05 / 8, 4) * alone.standard_error
     assert shared.interval() == pytest.approx((alone.estimate - reach, alone.estimate + reach))
