@@ -22,7 +22,7 @@ from landscape.parameters import Tree, placed_like
 from landscape.results import difference, other_precision
 
 _INDEX, _REQUEST = "state.json", "request.json"
-_FORMAT = 1  # of the states; a change of what they hold makes older ones another request's
+_FORMAT = 2  # of the states; a change of what they hold makes older ones another request's
 
 
 class Journal:

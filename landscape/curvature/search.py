@@ -83,8 +83,12 @@ class Extremes:
     runs: tuple[Tridiagonal, ...] = field(repr=False)
     vectors: dict[str, Tree] | None = field(default=None, repr=False)
 
+    @property
+    def ends(self) -> dict[End, Eigenvalue]:
+        return {"lambda_max": self.lambda_max, "lambda_min": self.lambda_min}
+
     def as_dict(self) -> dict[str, Any]:
-        return {"lambda_max": asdict(self.lambda_max), "lambda_min": asdict(self.lambda_min)}
+        return {end: asdict(found) for end, found in self.ends.items()}
 
 
 @dataclass(frozen=True)
@@ -103,17 +107,22 @@ def enclosed(
     width: float,
     confidence: float,
     verified: Mapping[End, MeasuredEnd] | None = None,
+    *,
+    product_errors: Mapping[End, float] | None = None,
+    spent: int = 0,
 ) -> Extremes:
     """Both ends of a spectrum from Lanczos runs of it and the bounds on what they did not see.
 
     ``width`` says when an interval is narrow enough, see :func:`landscape.extremes`. Without
     ``verified`` vectors this is the state of a search that goes on; with them the last word.
+    ``product_errors`` are expected along vectors that will be measured, and ``spent`` products were
+    spent beside those of runs and vectors.
     """
     ritz = [run.ritz() for run in runs]
     top, top_residual = max((float(values[-1]), float(r[-1])) for values, r in ritz)
     bottom, bottom_residual = min((float(values[0]), float(r[0])) for values, r in ritz)
     rounding, error = max(run.rounding for run in runs), max(run.error for run in runs)
-    products = sum(run.products for run in runs)
+    products = spent + sum(run.products for run in runs)
     products += sum(one.products for one in (verified or {}).values())
     magnitude = max(abs(top), abs(bottom))
     tolerated = max(rounding, math.sqrt(max(run.epsilon for run in runs)) * magnitude)
@@ -123,7 +132,7 @@ def enclosed(
         seen = [estimate] if one is None else [estimate, one.pair.quotient, one.pair.check]
         lower, upper = np.nanmin([lower, *seen]), np.nanmax([upper, *seen])
         # The error along the vector moves the eigenvalue; other directions may be twice as bad.
-        along = one.pair.product_error if one else 0.0
+        along = one.pair.product_error if one else (product_errors or {}).get(end, 0.0)
         slack = rounding + 2 * along
         lower, upper = float(lower - slack), float(upper + slack)
         # An eigenvalue far below the norm of H cannot be known better than rounding allows.
@@ -196,6 +205,7 @@ class Search:
     along an eigenvector are small is so improbable that each may be held against a much larger
     failure rate, its third root. Half of the failure allowed is spent on the first run alone, half
     on the three together. At the end the vectors of the ends that were asked for are measured.
+    Where their products turn out too inexact for the intervals to be narrow, it goes on.
 
     Attributes
     ----------
@@ -228,6 +238,8 @@ class Search:
         self._ceilings: list[float] = []  # of each start, at the larger failure rate
         self._floors: list[float] = []
         self._ceiling, self._floor = np.inf, -np.inf
+        self._product_errors: dict[End, float] = {}  # along vectors measured on the way
+        self._measuring = 0  # products for these vectors
         self.found: Extremes | None = None
         self.finished = False
         self._start()
@@ -266,6 +278,22 @@ class Search:
         if not self.finished and exhausted:
             self._start()
 
+    @property
+    def _certified(self) -> bool:
+        largest, smallest = self.found.lambda_max, self.found.lambda_min
+        return largest.converged and (self._ends == "max" or smallest.converged)
+
+    def _can_be_certified(self, verified: Mapping[End, MeasuredEnd]) -> bool:
+        """Whether more products make intervals narrow whose width came from inexact products."""
+        grown, magnitude = False, max(abs(e.estimate) for e in self.found.ends.values())
+        for end, one in verified.items():
+            found, error = self.found.ends[end], one.pair.product_error
+            reference = abs(found.estimate) if end == "lambda_max" else magnitude
+            if not found.confirmed or not 5 * error < self._width * reference:
+                return False
+            grown = grown or error > self._product_errors.get(end, 0.0)
+        return grown
+
     def _start(self) -> None:
         self._runs.append(Recurrence(self._matrix, self.key(len(self._runs))))
         self._ceilings.append(np.inf)
@@ -287,16 +315,20 @@ class Search:
         runs = [run for run in self._runs if run.coefficients.products]
         coefficients = [run.coefficients for run in runs]
         bounds = (self._ceiling, self._floor, self._width, self._confidence)
-        self.found = enclosed(coefficients, *bounds)
-        largest, smallest = self.found.lambda_max, self.found.lambda_min
-        certified = largest.converged and (self._ends == "max" or smallest.converged)
+        so_far = {"product_errors": self._product_errors, "spent": self._measuring}
+        self.found = enclosed(coefficients, *bounds, **so_far)
         out_of_starts = coefficients[-1].exhausted and len(self._runs) == self.STARTS
-        if not (certified or out_of_starts or self.products >= self._limit):
+        last = out_of_starts or self.products >= self._limit
+        if not (self._certified or last):
             return
         asked: tuple[End, ...] = ("lambda_max", "lambda_min")[: 1 + (self._ends == "both")]
         limit = max(self._limit, 12)
         verified = {end: verify(self._matrix, runs, end, limit, self._seed) for end in asked}
-        self.found = enclosed(coefficients, *bounds, verified)
+        self.found = enclosed(coefficients, *bounds, verified, spent=self._measuring)
+        if not (self._certified or last) and self._can_be_certified(verified):
+            self._product_errors = {end: one.pair.product_error for end, one in verified.items()}
+            self._measuring += sum(one.products for one in verified.values())
+            return
         if self._with_vectors:
             vectors = {end: one.pair.vector for end, one in verified.items()}
             self.found = dataclasses.replace(self.found, vectors=vectors)
@@ -320,6 +352,8 @@ class Search:
             "floor": self._floor,
             "ceilings": self._ceilings,
             "floors": self._floors,
+            "product_errors": self._product_errors,
+            "measuring": self._measuring,
             "found": self.found.as_dict() if self.finished else None,
         }
         return scalars, vectors
@@ -337,6 +371,7 @@ class Search:
             self._runs[place].resume(kept, of_run(place))
         self._ceiling, self._floor = scalars["ceiling"], scalars["floor"]
         self._ceilings, self._floors = scalars["ceilings"], scalars["floors"]
+        self._product_errors, self._measuring = scalars["product_errors"], scalars["measuring"]
         if found is None:
             self._conclude()
             return

@@ -160,6 +160,31 @@ def test_a_miscompiled_product_does_not_converge_and_its_interval_holds_the_trut
     assert extremes(Miscompiled(values, 1.0), width=0.1).lambda_max.converged
 
 
+class Inexact(Diagonal):
+    """Of products that float64 shows to be off by a part of their size."""
+
+    def __init__(self, values, part):
+        super().__init__(values)
+        self._part = part
+
+    def rayleigh_quotient(self, vector):
+        value = float(jnp.vdot(vector, self.product(vector)) / jnp.vdot(vector, vector))
+        return RayleighQuotient(value, self._part * abs(value))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_search_makes_up_for_inexact_products_where_it_can(seed):
+    values = np.r_[9.0, np.linspace(-2, 3, 2000)]
+    exact = extremes(Inexact(values, 0.0), seed=seed, ends="max").lambda_max
+    found = extremes(Inexact(values, 1.2e-3), seed=seed, ends="max").lambda_max
+    assert found.converged
+    assert found.products > exact.products
+    assert found.upper - found.lower <= 0.01 * found.estimate
+    hopeless = extremes(Inexact(values, 4e-3), seed=seed, ends="max").lambda_max
+    assert not hopeless.converged
+    assert hopeless.products == exact.products
+
+
 @pytest.mark.parametrize("name", ["ten values", "rank three", "an outlier"])
 def test_lost_orthogonality_is_no_asymmetry_of_the_product(name):
     rng = np.random.default_rng(0)
