@@ -177,11 +177,6 @@ def scaled(tree: Tree, scale: jax.Array | float) -> Tree:
     return jax.tree.map(lambda x: x * jnp.asarray(scale, x.dtype), tree)
 
 
-def times_roundoff(tree: Tree, sign: int) -> Tree:
-    """``(1 + sign * eps) * tree``, eps the unit roundoff of each leaf's dtype."""
-    return jax.tree.map(lambda x: x * np.asarray(1 + sign * jnp.finfo(x.dtype).eps, x.dtype), tree)
-
-
 def gaussian(key: jax.Array, like: Tree, *, unit: bool = False) -> Tree:
     """A tree of independent standard normal values, shaped like ``like``, float32 or better.
 
@@ -208,9 +203,25 @@ def gaussian(key: jax.Array, like: Tree, *, unit: bool = False) -> Tree:
 
 def signs(key: jax.Array, like: Tree) -> Tree:
     """A tree of independent random signs (Rademacher), drawn and placed as by :func:`gaussian`."""
-    return placed_like(
-        _drawn(key, like, lambda generator, shape: 2.0 * generator.integers(0, 2, shape) - 1), like
-    )
+    return placed_like(_drawn(key, like, _random_signs), like)
+
+
+def moved_by_roundoff(key: jax.Array, tree: Tree, sign: int = 1) -> Tree:
+    """The tree with every entry a unit roundoff of its dtype further up or down at random.
+
+    Of the entry, or of the root mean square of its leaf where that is larger, so that zeros move.
+    ``sign`` -1 moves every entry the other way.
+    """
+    draws, moved = _drawn(key, tree, _random_signs), []
+    for leaf, draw in zip(jax.tree.leaves(tree), draws, strict=True):
+        values, step = _host(leaf), sign * float(jnp.finfo(leaf.dtype).eps) * draw
+        size = np.maximum(np.abs(values), np.sqrt(np.mean(values**2)))
+        moved.append((values + size * step).astype(leaf.dtype))
+    return placed_like(moved, tree)
+
+
+def _random_signs(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return 2.0 * generator.integers(0, 2, shape) - 1
 
 
 def _drawn(key: jax.Array, like: Tree, draw: Callable) -> list[np.ndarray]:

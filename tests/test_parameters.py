@@ -191,3 +191,17 @@ def test_blocks_by_pattern_layer_and_tensor():
         parameters.blocks(TREE, {"none": "nothing"})
     with pytest.raises(RequestError, match="is none of"):
         parameters.blocks(TREE, "atoms")
+
+
+def test_a_roundoff_moves_every_entry_zeros_included():
+    tree = {"a": jnp.array([0.0, 3.0, -4.0]), "b": jnp.array([1.0, 256.0], jnp.bfloat16)}
+    key = jax.random.key(0)
+    up, down = (parameters.moved_by_roundoff(key, tree, sign) for sign in (1, -1))
+    for name in tree:
+        assert up[name].dtype == tree[name].dtype
+        moved = np.asarray(up[name], float) - np.asarray(tree[name], float)
+        assert (np.abs(moved) > 0).all()
+        np.testing.assert_array_equal(
+            np.asarray(down[name], float) < np.asarray(tree[name], float), moved > 0
+        )
+    assert not np.asarray(parameters.moved_by_roundoff(key, jnp.zeros(3))).any()

@@ -1,5 +1,6 @@
 """Sharpness without eigenvalues: along a direction, in a ball, along the way down."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -42,22 +43,19 @@ def quotients(objective: Objective, vector: Tree) -> np.ndarray:
 def loss_rounding(objective: Objective) -> float:
     """How far a difference of two losses near the parameters may be off by rounding.
 
-    Measured: the loss at parameters that are moved by a unit roundoff, entry by entry up or down,
-    differs from the loss by what rounding does to the parameters and to every operation after. Four
-    times the largest of eight such differences, and no less than two units in the last place.
+    Measured in two ways. The loss at parameters that are moved by a unit roundoff, entry by entry
+    up or down, differs from the loss by what rounding does to the parameters and to every operation
+    after; and the loss differs from the one in float64. Four times the largest of eight such
+    differences and of that, and no less than two units in the last place.
     """
-    start, changes = objective.loss(), []
+    start, key = objective.loss(), jax.random.key(0)
     epsilon = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(objective.params))
+    changes = [abs(objective.loss_in_float64() - start)]
     for number in range(8):
-        signs = parameters.signs(jax.random.fold_in(jax.random.key(0), number), objective.params)
-        moved = jax.tree.map(_moved_by_roundoff, objective.params, signs)
+        moved = parameters.moved_by_roundoff(jax.random.fold_in(key, number), objective.params)
         changes.append(abs(objective.loss(moved) - start))
     finite = [change for change in changes if np.isfinite(change)]
     return max(4 * max(finite, default=0.0), 2 * epsilon * abs(start))
-
-
-def _moved_by_roundoff(leaf: jax.Array, signs: jax.Array) -> jax.Array:
-    return leaf + leaf * (signs.astype(leaf.dtype) * jnp.finfo(leaf.dtype).eps)
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,9 @@ class SamSharpness:
     rounding
         How far the rises may be off by rounding of the loss.
     converged
-        Whether the last step of the best ascent added less than a hundredth of the rise, or than
-        the rounding. Not whether there is no larger maximum elsewhere.
+        Whether the rise is more than rounding, or the gradient zero, and the last step of the best
+        ascent added less than a hundredth of it, or than the rounding. Not whether there is no
+        larger maximum elsewhere.
     """
 
     rho: float
@@ -102,10 +101,11 @@ def sam_sharpness(
     """``max over |e| <= rho of L(w + e) - L(w)`` by gradient ascent from several starts.
 
     The ascents begin at SAM's own point ``rho g/|g|`` and at random points of the sphere, since the
-    gradient may have no part along the direction of the maximum. A step goes to the point of the
-    sphere in the direction of the gradient, which for a convex quadratic loss is power iteration;
-    where that does not raise the loss, as it may not at a saddle, shorter steps along the gradient
-    are tried, and the opposite point, so that the loss never falls.
+    gradient may have no part along the direction of the maximum; and at the centre, where none of
+    these found a rise. A step goes to the point of the sphere in the direction of the gradient,
+    which for a convex quadratic loss is power iteration; where that does not raise the loss, as it
+    may not at a saddle, shorter steps along the gradient are tried, the opposite point, and points
+    inside of the ball, so that the loss never falls.
     No bound from above is given: the maximum of a loss over a ball cannot be certified by
     evaluations.
 
@@ -143,16 +143,21 @@ def sam_sharpness(
     keys = [jax.random.fold_in(jax.random.key(seed), number) for number in range(starts)]
     directions = [objective.gradient()]
     directions += [parameters.gaussian(key, objective.params) for key in keys]
-    first, best, last, taken = 0.0, -np.inf, 0.0, 0
-    for number, direction in enumerate(directions):
-        rise, offset = ball.towards(direction)
+    rounding, first, taken = loss_rounding(objective), 0.0, 0
+    best, last, where = -np.inf, 0.0, directions[0]
+    begins = (ball.towards(direction) for direction in directions)
+    centre = (0.0, parameters.scaled(directions[0], 0.0))
+    for number, (rise, offset) in enumerate(itertools.chain(begins, [centre])):
+        if number == len(directions) and best > rounding:
+            break
         first = rise if number == 0 else first
-        rise, gain, count = ball.ascend(rise, offset, steps, progress)
+        rise, offset, gain, count = ball.ascend(rise, offset, steps, progress)
         taken += count
         if rise >= best:
-            best, last = rise, gain
-    rounding = loss_rounding(objective)
-    settled = bool(last <= max(0.01 * best, rounding))
+            best, last, where = rise, gain, offset
+    rounding = max(rounding, 2 * ball.error(best, where))
+    resolved = best > rounding or not float(parameters.norm(directions[0])) > 0
+    settled = bool(resolved and last <= max(0.01 * best, rounding))
     return SamSharpness(rho, first, max(0.0, best), taken, rounding, settled)
 
 
@@ -173,13 +178,26 @@ class _Ball:
             offset = parameters.add_scaled(point, -1.0, centre)
             reached = float(parameters.norm(offset))
             length *= min(1.0, self._rho / reached) if reached else 1.0
-        rise = self._objective.loss(point) - self._start
-        return (rise if rise == rise else np.inf), offset  # not a number: the loss has diverged
+        return self._rise(point), offset
+
+    def inside(self, offset: Tree) -> tuple[float, Tree]:
+        """The same at an offset, or at the ball's surface where it is longer than that."""
+        if float(parameters.norm(offset)) >= self._rho:
+            return self.towards(offset)
+        point = parameters.add_scaled(self._objective.params, 1.0, offset)
+        return self._rise(point), offset
+
+    def error(self, rise: float, offset: Tree) -> float:
+        """How far a rise is from the one in float64; 0 where there is none."""
+        point = parameters.add_scaled(self._objective.params, 1.0, offset)
+        there, here = self._objective.loss_in_float64(point), self._objective.loss_in_float64()
+        error = abs(there - here - rise)
+        return error if np.isfinite(error) else 0.0
 
     def ascend(
         self, rise: float, offset: Tree, steps: int, progress: Callable[[], object] | None
-    ) -> tuple[float, float, int]:
-        """The rise at the end of an ascent, what its last step added, and its steps."""
+    ) -> tuple[float, Tree, float, int]:
+        """The rise and the offset at the end of an ascent, what its last step added, its steps."""
         gain = np.inf
         for count in range(steps):
             if progress is not None:
@@ -187,14 +205,21 @@ class _Ball:
             slope = parameters.unit(self._gradient(offset))
             ahead = (parameters.add_scaled(parameters.scaled(offset, share), self._rho, slope)
                      for share in (0, 1, 4, 16))  # fmt: skip
-            tried = (
-                self.towards(direction) for direction in (*ahead, parameters.scaled(offset, -1.0))
+            within = (parameters.add_scaled(offset, self._rho / 4**k, slope) for k in range(1, 11))
+            tried = itertools.chain(
+                map(self.towards, ahead),
+                [self.towards(parameters.scaled(offset, -1.0))],
+                map(self.inside, within),
             )
             better = next((place for place in tried if place[0] > rise), None)
             if better is None or not np.isfinite(rise):
-                return rise, 0.0, count + 1
+                return rise, offset, 0.0, count + 1
             gain, (rise, offset) = better[0] - rise, better
-        return rise, gain, steps
+        return rise, offset, gain, steps
+
+    def _rise(self, point: Tree) -> float:
+        rise = self._objective.loss(point) - self._start
+        return rise if rise == rise else np.inf  # not a number: the loss has diverged
 
     def _gradient(self, offset: Tree) -> Tree:
         return self._objective.gradient(parameters.add_scaled(self._objective.params, 1.0, offset))
@@ -249,8 +274,9 @@ def critical_step(
     width
         Relative distance of the two bounds.
     limit
-        Largest number of evaluations; the bounds are wider if it is reached. Eight more tell the
-        loss's rounding.
+        Largest number of evaluations of a search; the bounds are wider if it is reached. Eight more,
+        and some in float64, tell the loss's rounding; where float64 shows that a bound lies on the
+        wrong side, the search is repeated, at most twice, with a larger rounding.
 
     Raises
     ------
@@ -269,6 +295,28 @@ def critical_step(
     if not length > 0:
         raise RequestError("direction: it is zero; at a stationary point give one")
     rounding = loss_rounding(objective)
+    precise = objective.loss_in_float64()
+    for _ in range(3):
+        found = _bracket(objective, direction, start, rounding, width, limit)
+        # Rounding elsewhere may be larger than it was near the start.
+        wrong = 0.0
+        for step, sign in ((found.lower, -1), (found.upper, 1)):
+            if 0 < step < np.inf:
+                there = parameters.add_scaled(objective.params, -step, direction)
+                change = objective.loss_in_float64(there) - precise
+                if sign * change < 0:
+                    wrong = max(wrong, abs(objective.loss(there) - start - change))
+        if not wrong:
+            return found
+        rounding = max(2 * wrong, 2 * rounding)
+    return CriticalStep(0.0, np.inf, rounding, False)
+
+
+def _bracket(
+    objective: Objective, direction: Tree, start: float, rounding: float, width: float, limit: int
+) -> CriticalStep:
+    """The bounds for losses whose differences are off by ``rounding`` at most."""
+    length = float(parameters.norm(direction))
 
     def change(step: float) -> int:
         """-1 where the loss falls by more than rounding, 1 where it rises or is no number."""

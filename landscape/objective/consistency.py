@@ -45,34 +45,40 @@ class Losses:
 
     Parameters
     ----------
+    arranged
+        The first micro-batch with its examples in another order and another mask, both (size,).
     micro
         The first micro-batch.
     total
-        Sum of the losses of its examples in another order under another mask, both (size,).
+        Sum of the losses of a micro-batch.
     noise
         What rounding does to the mean loss; see :func:`rounding_noise`.
     epsilon
         The unit roundoff of their sum.
     """
 
+    arranged: Callable[[np.ndarray, np.ndarray], MicroBatch]
     micro: MicroBatch
-    total: Callable[[np.ndarray, np.ndarray], float]
+    total: Callable[[MicroBatch], float]
     noise: float
     epsilon: float
+
+    def sum(self, order: np.ndarray, mask: np.ndarray) -> float:
+        """Of the losses of the examples in another order under another mask."""
+        return self.total(self.arranged(order, mask))
 
     @cached_property
     def spread(self) -> float:
         """Standard deviation of a few examples' losses; 0 where it is not finite."""
         rows = np.arange(self.micro.size)
         chosen = np.unique(np.linspace(0, self.micro.examples - 1, 8).astype(int))
-        losses = np.array([self.total(rows, rows == row) for row in chosen])
+        losses = np.array([self.sum(rows, rows == row) for row in chosen])
         return float(np.std(losses)) if np.isfinite(losses).all() else 0.0
 
     @cached_property
     def rounding(self) -> float:
         """Of one example's loss, and of its part in a sum."""
-        rows = np.arange(self.micro.size)
-        mean = self.total(rows, rows < self.micro.examples) / self.micro.examples
+        mean = self.total(self.micro) / self.micro.examples
         return self.noise + 16 * self.epsilon * (abs(mean) if np.isfinite(mean) else 0.0)
 
     def tolerance(self, examples: int) -> float:
@@ -108,7 +114,7 @@ def check_independent(losses: Losses) -> bool:
     RequestError
         Which says what the loss depends on.
     """
-    micro, total = losses.micro, losses.total
+    micro, total = losses.micro, losses.sum
     size, half = micro.size, micro.examples // 2
     if not half:
         return True

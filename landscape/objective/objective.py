@@ -402,6 +402,20 @@ class Objective:
         """The mean loss, L2 term included."""
         return self.evaluate(params)["loss"]
 
+    def loss_in_float64(self, params: Tree | None = None) -> float:
+        """The mean loss with every operation in float64, whatever the network computes in.
+
+        NaN where an operation cannot be carried out in it, or where it does not fit in memory.
+        """
+        self._check()
+        params = self.params if params is None else params
+        total = self._total_in_float64(params, next(iter(self._data)))
+        if total is None:
+            return float("nan")
+        leaves = (np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(self._whole(params)))
+        square = sum(float(np.vdot(leaf, leaf)) for leaf in leaves) if self.l2 else 0.0
+        return sum(map(total, self._data)) / self._data.examples + self.l2 / 2 * square
+
     def gradient(self, params: Tree | None = None) -> Tree:
         """Gradient of the mean loss, shaped like ``params``, float32 or better."""
         self._check()
@@ -627,18 +641,17 @@ class Objective:
     # --- the check --------------------------------------------------------------------------------
 
     def _total_in_float64(
-        self, first: MicroBatch
-    ) -> Callable[[np.ndarray, np.ndarray], float] | None:
-        """Sum of the losses of the first micro-batch, given order and mask; None where refused."""
+        self, params: Tree, like: MicroBatch
+    ) -> Callable[[MicroBatch], float] | None:
+        """Sum of the losses of a micro-batch, every operation in float64; None where refused."""
         step = dataclasses.replace(self._step("loss"), metrics=ById(None), float64=True)
-        inputs = (self.params, self._fixed, None, self._scalar(1.0))
+        inputs = (params, self._fixed, None, self._scalar(1.0))
         try:
-            program = step.program(*inputs, first)
+            program = step.program(*inputs, like)
         except (NoFloat64, RequestError, TypeError, ValueError):
             return None  # tracing it anew in another precision fails in ways of each operation
 
-        def total(order: np.ndarray, mask: np.ndarray) -> float:
-            micro = self._data.first(order, mask)
+        def total(micro: MicroBatch) -> float:
             with jax.enable_x64(True):
                 return float(gathered(program(*inputs, micro.batch, micro.mask)["loss"]).sum())
 
@@ -649,13 +662,16 @@ class Objective:
         if self._shared["checked"]:
             return
 
-        def total(order: np.ndarray, mask: np.ndarray) -> float:
-            return self._sums(self.params, [self._data.first(order, mask)], 1.0)["loss"]
+        def sum_of(micro: MicroBatch, params: Tree = self.params) -> float:
+            return self._sums(params, [micro], 1.0)["loss"]
 
         def noise(micro: MicroBatch) -> float:
+            moved = (
+                parameters.moved_by_roundoff(jax.random.key(0), self.params, sign)
+                for sign in (1, -1)
+            )
             loss, again, *nearby = (
-                self._sums(parameters.times_roundoff(self.params, sign), [micro], 1.0)["loss"]
-                for sign in (0, 0, 1, -1)
+                sum_of(micro, params) for params in (self.params, self.params, *moved)
             )
             epsilon = max(float(jnp.finfo(p.dtype).eps) for p in jax.tree.leaves(self.params))
             return rounding_noise(loss, again, nearby, micro.examples, epsilon)
@@ -664,14 +680,13 @@ class Objective:
         with jax.ensure_compile_time_eval() if traced else contextlib.nullcontext():
             self._data.read()
             first = next(iter(self._data))
-            losses = Losses(
-                first, total, noise(first), float(jnp.finfo(self._scalar(0.0).dtype).eps)
-            )
+            epsilon = float(jnp.finfo(self._scalar(0.0).dtype).eps)
+            losses = Losses(self._data.first, first, sum_of, noise(first), epsilon)
             check_repeatable(lambda: self._evaluate(self.params)["loss"], losses.tolerance(1))
             if not check_independent(losses):
-                precise = self._total_in_float64(first)
+                precise = self._total_in_float64(self.params, first)
                 if precise is not None:
-                    check_independent(Losses(first, precise, 0.0, 1e-12))
+                    check_independent(Losses(self._data.first, first, precise, 0.0, 1e-12))
         self._shared["checked"] = True
 
 
