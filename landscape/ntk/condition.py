@@ -10,6 +10,7 @@ import numpy as np
 
 from landscape.errors import RequestError
 from landscape.ntk.empirical import Apply, empirical_ntk
+from landscape.objective.float64 import coarsest_roundoff
 from landscape.parameters import Tree
 from landscape.results import Stored
 
@@ -20,8 +21,9 @@ class ConditionNumber:
 
     A kernel of m inputs is singular where m exceeds the rank that the network can give it: with a
     head of zeros, the width of what the head sees plus one for its bias, less one after LayerNorm.
-    Where m equals that rank the smallest eigenvalue is that of a random square matrix. Both say how
-    large the batch is and nothing of the network: ``rank_limited``.
+    Where m comes near that rank the smallest eigenvalue is that of a random, nearly square matrix,
+    whose inverse has no variance unless the rank is larger by 4 (Edelman). Both say how large the
+    batch is and nothing of the network: ``rank_limited``.
 
     Attributes
     ----------
@@ -42,7 +44,7 @@ class ConditionNumber:
     attainable_rank
         Numerical rank of one kernel on two batches together; None if there was only one.
     rank_limited
-        Whether a kernel has not full rank, or m inputs exhaust the attainable one.
+        Whether a kernel has not full rank, or the attainable one is below m + 4.
     """
 
     kappa: float
@@ -66,16 +68,18 @@ class ConditionNumber:
             )
         if self.rank_limited:
             return (
-                f"κ ≥ {_shown(self.kappa)} {over}: at the edge of singularity, the network gives "
-                f"no kernel more than rank {self.attainable_rank}; use fewer inputs, at best half"
+                f"κ ≥ {_shown(self.kappa)} {over}: at the edge of singularity, since no kernel of "
+                f"this network has a rank above {self.attainable_rank}; use fewer inputs, at best "
+                "half as many"
             )
         known, text = self.attainable_rank, f"κ = {_shown(self.kappa)}"
         if not np.isnan(self.standard_error):
             text += f" ± {_shown(self.standard_error)}"
         if known is None:
             return f"{text} {over}; one batch does not tell which rank the network can give"
-        least = "at least " if known == 2 * inputs else ""
-        return f"{text} {over}, of a network that can give {least}rank {known}"
+        if known == 2 * inputs:
+            return f"{text} {over}; the rank does not limit it: twice as many have rank {known}"
+        return f"{text} {over}; the rank does not limit it: the network can give rank {known}"
 
     def __repr__(self) -> str:
         return f"<ConditionNumber: {self.statement}>"
@@ -111,7 +115,8 @@ def condition_number(
     References
     ----------
     Xiao, Pennington, Schoenholz, arXiv:1912.13053; Chen, Hsieh, Gong, arXiv:2106.01548,
-    Appendix D.
+    Appendix D. Edelman, Eigenvalues and condition numbers of random matrices, SIAM J. Matrix Anal.
+    9 (1988).
 
     Examples
     --------
@@ -137,6 +142,8 @@ def condition_number(
     for batch in batches:
         keep(kernel_eigenvalues(apply, params, batch))
     epsilon = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(params))
+    if first_two:  # a network may compute in a coarser type than its parameters have
+        epsilon = max(epsilon, coarsest_roundoff(apply, params, first_two[0]))
     return summarise(spectra, epsilon, both=both)
 
 
@@ -191,7 +198,8 @@ def summarise(
     rank = min(_rank(each, noise) for each in values)
     attainable = None if both is None else _rank(np.asarray(both), noise)
     resolved = rank == inputs
-    limited = not resolved or (attainable is not None and attainable <= inputs)
+    near = attainable is not None and attainable < min(2 * inputs, inputs + 4)
+    limited = not resolved or near
     smallest = np.maximum(values[:, -1], noise * values[:, 0])
     with np.errstate(divide="ignore", invalid="ignore"):
         per_batch = values[:, 0] / smallest

@@ -70,7 +70,7 @@ def test_as_many_inputs_as_the_kernel_has_rank_are_said_to_limit_kappa(seed):
     assert (found.resolved, found.rank, found.attainable_rank) == (True, 6, 6)
     assert found.rank_limited
     assert "at the edge of singularity" in found.statement
-    assert "more than rank 6" in repr(found)
+    assert "has a rank above 6" in repr(found)
     assert found.kappa == found.per_batch.min()  # a mean of these would mean nothing
     assert np.isnan(found.standard_error)
 
@@ -81,18 +81,19 @@ def test_more_inputs_than_rank_give_a_singular_kernel_and_fewer_give_a_measureme
     singular = condition_number(linear, jnp.zeros((9, 2)), [x[:8], x[8:16]])
     assert (singular.resolved, singular.rank, singular.attainable_rank) == (False, 6, 6)
     assert "singular to rounding, rank 6 of 8" in singular.statement
-    measured = condition_number(linear, jnp.zeros((9, 2)), [x[:4], x[4:8], x[8:12]])
+    x = features(24, 12, 9, seed)
+    measured = condition_number(linear, jnp.zeros((12, 2)), [x[:5], x[5:10], x[10:15]])
     assert not measured.rank_limited
-    assert (measured.rank, measured.attainable_rank) == (4, 6)
+    assert (measured.rank, measured.attainable_rank) == (5, 9)
     assert measured.kappa == pytest.approx(measured.per_batch.mean())
     assert measured.standard_error > 0
-    assert "of a network that can give rank 6" in measured.statement
+    assert "the network can give rank 9" in measured.statement
 
 
 def test_a_rank_that_two_batches_do_not_exhaust_is_a_lower_bound():
     x = features(24, 9, 9)
     found = condition_number(linear, jnp.zeros((9, 2)), [x[:4], x[4:8]])
-    assert "can give at least rank 8" in found.statement
+    assert "twice as many have rank 8" in found.statement
     alone = condition_number(linear, jnp.zeros((9, 2)), [x[:4]])
     assert alone.attainable_rank is None
     assert "one batch does not tell which rank" in alone.statement
@@ -120,6 +121,25 @@ def test_kernels_in_bfloat16_resolve_only_what_bfloat16_holds():
     coarse = condition_number(linear, jnp.zeros((2, 1), jnp.bfloat16), [jnp.asarray(x, "bfloat16")])
     assert precise.resolved
     assert not coarse.resolved
+
+
+@pytest.mark.parametrize("rank", [7, 8, 9, 10])
+def test_as_many_inputs_as_nearly_the_rank_have_no_mean(rank):
+    """The inverse of the smallest eigenvalue of so square a random matrix has no variance."""
+    x = features(24, 12, rank)
+    found = condition_number(linear, jnp.zeros((12, 2)), [x[:6], x[6:12], x[12:18]])
+    assert found.resolved
+    assert found.rank_limited == (rank < 10)
+    assert np.isnan(found.standard_error) == (rank < 10)
+
+
+def test_a_network_that_computes_in_bfloat16_resolves_only_what_bfloat16_holds():
+    def coarse(w, x):
+        return (x.astype(jnp.bfloat16) @ w.astype(jnp.bfloat16)).astype(jnp.float32)
+
+    x = np.diag([1.0, 64.0]).astype("f")
+    assert condition_number(linear, jnp.zeros((2, 1)), [x]).resolved
+    assert not condition_number(coarse, jnp.zeros((2, 1)), [x]).resolved
 
 
 def test_the_two_first_batches_have_the_kernels_they_have_alone():
