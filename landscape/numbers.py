@@ -10,6 +10,14 @@ CHECKED = (
     "in float64."
 )
 
+# The curvature matrices, by the names of the option.
+MATRICES = {
+    "hessian": "Hessian",
+    "gauss_newton": "Gauss-Newton matrix",
+    "fisher": "Fisher matrix (drawn labels)",
+    "empirical_fisher": "empirical Fisher matrix",
+}
+
 
 def number(value: float, digits: int = 4, rounding: str = ROUND_HALF_EVEN) -> str:
     """``digits`` significant digits, whole numbers kept whole; a dash for NaN.

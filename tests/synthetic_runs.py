@@ -59,9 +59,12 @@ def write_config(folder: Path, model: str, rho: float = 0.0) -> None:
 
 
 def write_hessian(
-    folder: Path, targets, scale=100.0, *, done=None, power=True, parameters_hash="p0"
+    folder: Path, targets, scale=100.0, *, done=None, power=True, parameters_hash="p0", **said
 ):
-    """λmax of target number i is ``scale / (i + 1)``; target 1 did not converge."""
+    """λmax of target number i is ``scale / (i + 1)``; target 1 did not converge.
+
+    ``said`` are further attributes.
+    """
     fields = {name: Field((len(targets),)) for name in
               (*EXTREME, "products", "lambda_max_converged", "lambda_min_converged",
                "power_estimate", "power_residual")}  # fmt: skip
@@ -70,7 +73,7 @@ def write_hessian(
         constants={"targets": targets, "parameters": 21000 // np.arange(1, len(targets) + 1)},
         origin={**ORIGIN, "seed": 0, "examples": 1437, "loss": 0.0123, "confidence": 0.999,
                 "width": 0.01, "norm": 35.38, "l2": 0.0, "parameters_hash": parameters_hash,
-                "data": DATA},
+                "data": DATA, **said},
     ) as file:  # fmt: skip
         for i in range(len(targets) if done is None else done):
             value = scale / (i + 1)
@@ -97,8 +100,11 @@ def bowl(x, y, sharpness: float, seed: int = 0) -> np.ndarray:
     return 0.01 + 3 * (1 - np.exp(-square / 2)) + 0.3 * square
 
 
-def write_surface(folder: Path, heights, x=None, y=None, *, done=None):
-    """A surface file; ``done`` limits it to the first so many points."""
+def write_surface(folder: Path, heights, x=None, y=None, *, done=None, interpolated=0, **said):
+    """A surface file; ``done`` limits it to the first so many points.
+
+    Of these as many as ``interpolated`` are marked; ``said`` are further attributes.
+    """
     heights = np.asarray(heights, np.float64)
     ny, nx = heights.shape
     x = np.linspace(-1, 1, nx) if x is None else x
@@ -106,14 +112,15 @@ def write_surface(folder: Path, heights, x=None, y=None, *, done=None):
     field = Field((ny, nx), dims=("ycoordinates", "xcoordinates"))
     with ResultFile(
         folder / "surface.h5", "surface", request={}, done=(ny, nx),
-        fields={"train_loss": field, "train_acc": field},
+        fields={"train_loss": field, "train_acc": field, "interpolated": field},
         constants={"xcoordinates": x, "ycoordinates": y},
         origin={**ORIGIN, "seed": 3, "cosine": 0.0123, "length_x": 1.0, "length_y": 1.0,
-                "normalization": "filter", "parameters_hash": "p0", "data": DATA},
+                "normalization": "filter", "parameters_hash": "p0", "data": DATA, **said},
     ) as file:  # fmt: skip
         for count, index in enumerate(np.ndindex(ny, nx)):
             if done is None or count < done:
-                file.write(index, train_loss=heights[index], train_acc=0.5)
+                marked = float(count < interpolated)
+                file.write(index, train_loss=heights[index], train_acc=0.5, interpolated=marked)
 
 
 def write_ntk(folder: Path, kappa, *, head="zeros", name="ntk.h5", done=None, rank=8):

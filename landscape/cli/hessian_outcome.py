@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.cli import common
-from landscape.numbers import CHECKED, bounds, interval, number
+from landscape.numbers import CHECKED, MATRICES, bounds, interval, number
 
 # Datasets of an end of a spectrum.
 END = (
@@ -174,13 +174,6 @@ def _density(stored: Any) -> dict[str, Any]:
 
 
 # --- tables ---------------------------------------------------------------------------------------
-
-MATRICES = {
-    "hessian": "Hessian",
-    "gauss_newton": "Gauss-Newton matrix",
-    "fisher": "Fisher matrix (drawn labels)",
-    "empirical_fisher": "empirical Fisher matrix",
-}
 
 
 def _tables(stored: Any, data: dict[str, Any]) -> list[Any]:

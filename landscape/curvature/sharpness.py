@@ -274,9 +274,9 @@ def critical_step(
     width
         Relative distance of the two bounds.
     limit
-        Largest number of evaluations of a search; the bounds are wider if it is reached. Eight more,
-        and some in float64, tell the loss's rounding; where float64 shows that a bound lies on the
-        wrong side, the search is repeated, at most twice, with a larger rounding.
+        Largest number of evaluations of a search; the bounds are wider if it is reached. Eight
+        more, and some in float64, tell the loss's rounding; where float64 shows that a bound lies
+        on the wrong side, the search is repeated, at most twice, with a larger rounding.
 
     Raises
     ------

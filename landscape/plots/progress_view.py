@@ -23,6 +23,8 @@ def watch_figure(surface: Any, *, log: bool = False) -> Figure:
     told = f"{done.sum()} of {done.size} points"
     if not done.all():
         told += " so far, the rest interpolated"
+    if surface.interpolated.any():
+        told += f"; {surface.interpolated.sum()} interpolated"
     if surface.is_line:
         if done.sum() > 1:
             markers = {name: place[0] for name, place in surface.markers.items()}

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from landscape.errors import RequestError
 from landscape.numbers import interval, number, percent
 from landscape.plots import compare, compare_blocks, compare_neurons, compare_training, style
-from landscape.report import measures
+from landscape.report import measures, subject
 from landscape.report.measures import WHOLE
 from landscape.report.run import Run, distinct
 
@@ -73,10 +73,7 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
         found["surfaces"] = Picture(
             *_svg(surface_figure(runs)),
             f"Loss surfaces side by side {told}",
-            "Training loss around each checkpoint on a plane of two random directions. Height, "
-            "colour and extent are the same in every panel; white lines are contours. A random "
-            "plane almost never holds the sharpest directions, so judge sharpness by the λmax "
-            "below each panel and not by the picture.",
+            _told_of_surfaces([run for run in runs if run.label in surfaces]),
         )
         log = lowest > 0
         found["contours"] = Picture(
@@ -99,10 +96,10 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
         found["blocks"] = Picture(
             *_svg(compare_blocks(sharpness)),
             f"λmax of every component of {', '.join(sharpness)} on a logarithmic axis.",
-            "λmax of the Hessian and of diagonal blocks of it; the lines through the points span "
-            "the lower to the upper bound, a triangle at the edge is a bound that is not positive "
-            "or infinite; an asterisk marks what did not converge."
-            + (" Open points: trained with SAM." if sam else ""),
+            f"λmax of the {_matrices(runs)} and of diagonal blocks of it; the lines through the "
+            "points span the lower to the upper bound, where it is wider than the point; a "
+            "triangle at the edge is a bound that is not positive or infinite; an asterisk marks "
+            "what did not converge." + (" Open points: trained with SAM." if sam else ""),
         )
     curves = {run.label: run.metrics for run in runs if run.metrics}
     if curves:
@@ -113,6 +110,29 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
             + (" Dashed: trained with SAM." if sam else ""),
         )
     return found
+
+
+def _told_of_surfaces(runs: Sequence[Run]) -> str:
+    stored = [run.results["surface"] for run in runs]
+    of = subject.each(map(subject.loss, stored))
+    told = [
+        f"{of[0].upper()}{of[1:]} around each checkpoint on a plane of two directions "
+        f"({subject.each(map(subject.directions, stored))}). Height, colour and extent are the "
+        "same in every panel; white lines are contours."
+    ]
+    if any(subject.directions(one) == "random and random" for one in stored):
+        told.append(
+            "A random plane almost never holds the sharpest directions, so judge sharpness by the "
+            "λmax below each panel and not by the picture."
+        )
+    if any(map(subject.interpolated, stored)):
+        told.append("Some points are interpolated: how many, the panels say.")
+    return " ".join(told)
+
+
+def _matrices(runs: Sequence[Run]) -> str:
+    stored = [run.results["hessian"] for run in runs if "hessian" in run.results]
+    return subject.each(map(subject.matrix, stored))
 
 
 def _in_rows(runs: list[Run]) -> tuple[list[Run], int | None]:
@@ -130,8 +150,11 @@ def _caption(run: Run) -> str:
     if sharp:
         lines.append(f"λmax {number(sharp.estimate)} {interval(sharp.lower, sharp.upper)}"
                      + ("" if sharp.converged else " *"))  # fmt: skip
+        if told := subject.departures(run, "hessian"):
+            lines.append(f"({', '.join(told)})")
     if accuracy:
         lines.append(" ".join(filter(None, ("test accuracy", *percent(*accuracy)))) + " %")
+    lines += subject.departures(run, "surface")
     lines.append(run.status("surface"))
     return "\n".join(filter(None, lines))
 

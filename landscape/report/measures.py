@@ -16,6 +16,7 @@ WHOLE = "whole"
 _BLOCK = re.compile(r"(encoderblock|MixerBlock)_\d+")
 _UNIT = re.compile(r"block\d+/unit\d+|layer\d+/\d+")
 _JOINT = ("attention", "token_mlp", "mlp", "channel_mlp")  # of all layers together
+_HEIGHTS = ("train_loss", "test_loss")  # of a surface, whichever it has
 CONFIDENCE = 0.95  # of the interval around an accuracy
 
 
@@ -116,7 +117,7 @@ def accuracy(run: Run) -> tuple[float, float, float] | None:
 def training_loss(run: Run) -> float | None:
     """The loss at the checkpoint over the examples of the Hessian, else the last one logged."""
     hessian = run.results.get("hessian")
-    if hessian is not None and "loss" in hessian.attributes:
+    if hessian is not None and not loss_is_logged(run):
         return float(hessian.attributes["loss"])
     value = run.last.get("train_loss")
     return None if value is None else float(value)
@@ -125,7 +126,10 @@ def training_loss(run: Run) -> float | None:
 def loss_is_logged(run: Run) -> bool:
     """Whether :func:`training_loss` is that of the log rather than of the checkpoint."""
     hessian = run.results.get("hessian")
-    return hessian is None or "loss" not in hessian.attributes
+    if hessian is None or "loss" not in hessian.attributes:
+        return True
+    data = hessian.attributes.get("data")
+    return isinstance(data, dict) and data.get("split", "train") != "train"
 
 
 def kappa(run: Run, name: str) -> ConditionNumber | None:
@@ -156,7 +160,8 @@ def _contains_others(name: str, names: Sequence[str]) -> bool:
         return "embedding" in names
     if name in _JOINT:
         return any(other.endswith(f"/{name}") for other in names)
-    return any(other.startswith(f"{name}/") for other in names)
+    # Only whole blocks: another component may begin with the name of this one.
+    return bool(_BLOCK.fullmatch(name)) and any(other.startswith(f"{name}/") for other in names)
 
 
 def activity(run: Run) -> Activity | None:
@@ -183,11 +188,12 @@ def activation_norms(run: Run) -> dict[str, float]:
 
 
 def surface(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Coordinates and training loss of the surface; None if no point of it is finite."""
+    """Coordinates and loss of the surface; None if no point of it is finite."""
     stored = run.results.get("surface")
-    if stored is None or "train_loss" not in stored.data:
+    name = "" if stored is None else next((n for n in _HEIGHTS if n in stored.data), "")
+    if not name:
         return None
-    loss = np.where(stored["done"].astype(bool), finite(stored["train_loss"]), np.nan)
+    loss = np.where(stored["done"].astype(bool), finite(stored[name]), np.nan)
     if loss.ndim < 2 or min(loss.shape) < 2 or not np.isfinite(loss).any():
         return None
     return stored["xcoordinates"], stored["ycoordinates"], loss

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from decimal import ROUND_FLOOR
 
 from landscape.numbers import CHECKED, DASH, count, interval, number, percent, with_error
-from landscape.report import measures
+from landscape.report import measures, subject
 from landscape.report.measures import WHOLE, Extreme
 from landscape.report.run import NOT_MEASURED, Run, distinct
 from landscape.report.table import Table
@@ -18,7 +18,7 @@ def table1(runs: Iterable[Run]) -> Table:
     rows = [
         ("#Params", *(_count(measures.parameter_count(run)) for run in runs)),
         ("NTK κ at initialisation", *(_kappa(run, "ntk") for run in runs)),
-        ("Hessian λmax\n[lower, upper]", *(_bounded(run, WHOLE) for run in runs)),
+        (f"{_matrices(runs)} λmax\n[lower, upper]", *(_bounded(run, WHOLE) for run in runs)),
         ("Test accuracy (%)\n[95 % interval]", *(_accuracy(run) for run in runs)),
         ("Training loss at the checkpoint", *(_loss(run) for run in runs)),
     ]
@@ -54,11 +54,12 @@ def table3(runs: Iterable[Run]) -> Table:
         "block, of a Mixer's channel MLP, of the output of a ResNet's unit. neurons.h5 also has "
         "the norms per token and those of the blocks' outputs.",
         "Bounds are in the detailed tables.",
+        *_departures(runs),
     ]
     if any(UNCONVERGED in cell for run in runs for cell in _row3(run)):
         notes.append(f"{UNCONVERGED} not converged to the width that was asked for.")
     return Table(
-        "Table 3. λmax of diagonal blocks of the Hessian, and norms",
+        f"Table 3. λmax of diagonal blocks of the {_matrices(runs)}, and norms",
         columns,
         tuple(_row3(run) for run in runs),
         tuple(notes),
@@ -87,7 +88,8 @@ def components(run: Run) -> Table:
                "λmin", "[lower, upper]", "Residual", "Products")  # fmt: skip
     status = run.status("hessian")
     return Table(
-        f"{run.label}: eigenvalues of the Hessian, whole and block by block",
+        f"{run.label}: eigenvalues of the {subject.matrix(run.results['hessian'])}, whole and "
+        "block by block",
         columns,
         tuple(rows),
         (CHECKED, status) if status else (CHECKED,),
@@ -103,15 +105,16 @@ def planes(runs: Iterable[Run]) -> Table | None:
             continue
         x, y, has = stored["xcoordinates"], stored["ycoordinates"], stored.attributes
         rows.append((
-            run.label, f"{len(x)} × {len(y)}",
+            run.label, f"{len(x)} × {len(y)}", subject.directions(stored),
             *(f"{number(float(c[0]), 3)} to {number(float(c[-1]), 3)}" for c in (x, y)),
             *(number(float(has.get(name, float("nan"))), 3)
               for name in ("length_x", "length_y", "cosine")),
             str(has.get("normalization", DASH)), str(has.get("seed", DASH)),
-            run.status("surface") or "complete",
+            count(subject.interpolated(stored)), run.status("surface") or "complete",
         ))  # fmt: skip
-    columns = ("Model", "Points", "Direction 1", "Direction 2", "Length 1 / ‖w‖", "Length 2 / ‖w‖",
-               "Cosine", "Normalisation", "Seed", "Status")  # fmt: skip
+    columns = ("Model", "Points", "Directions", "Along 1", "Along 2", "Length 1 / ‖w‖",
+               "Length 2 / ‖w‖", "Cosine", "Normalisation", "Seed", "Interpolated",
+               "Status")  # fmt: skip
     return Table("The planes of the surfaces", columns, tuple(rows)) if rows else None
 
 
@@ -142,6 +145,21 @@ def _missing(run: Run) -> str:
     return run.status("hessian") or NOT_MEASURED
 
 
+def _matrices(runs: Sequence[Run]) -> str:
+    stored = [run.results["hessian"] for run in runs if "hessian" in run.results]
+    return subject.each(map(subject.matrix, stored)) or "Hessian"
+
+
+def _departures(runs: Sequence[Run]) -> list[str]:
+    """What eigenvalues are of that is not the usual; see :func:`subject.departures`."""
+    told = {run.label: ", ".join(subject.departures(run, "hessian"))
+            for run in runs if "hessian" in run.results}  # fmt: skip
+    if not any(told.values()):
+        return []
+    listed = "; ".join(f"{label}: {text}" for label, text in told.items() if text)
+    return [f"Not of the Hessian of the training loss at the last step: {listed}."]
+
+
 def _bounded(run: Run, target: str) -> str:
     value = measures.extreme(run, target)
     if value is None:
@@ -155,7 +173,9 @@ def _estimate(value: Extreme) -> str:
 
 def _power(run: Run) -> str:
     found = measures.power_iteration(run)
-    return NOT_MEASURED if found is None else f"{number(found[0])}\nresidual {number(found[1], 2)}"
+    if found is None:
+        return _missing(run)
+    return f"{number(found[0])}\nresidual {number(found[1], 2)}"
 
 
 def _accuracy(run: Run) -> str:
@@ -184,7 +204,7 @@ def _row3(run: Run) -> tuple[str, ...]:
         *(_block(run, name) for name in _three(blocks)),
         _block(run, "head"),
         _block(run, WHOLE),
-        number(float(hessian.attributes["norm"])) if has_norm else NOT_MEASURED,
+        number(float(hessian.attributes["norm"])) if has_norm else _missing(run),
         *(_norm(run, norms, name) for name in _three(list(norms))),
     )
 
@@ -199,7 +219,7 @@ def _block(run: Run, *names: str) -> str:
     for name in set(names) & set(measures.targets(run)):
         value = measures.extreme(run, name)
         return _missing(run) if value is None else _estimate(value)
-    return NOT_MEASURED
+    return _missing(run) if "hessian" not in run.results else NOT_MEASURED
 
 
 def _norm(run: Run, norms: dict[str, float], name: str) -> str:
@@ -214,10 +234,10 @@ def _notes1(runs: Sequence[Run]) -> list[str]:
                           if "confidence" in s.attributes})  # fmt: skip
     if confidences:
         stated = " or ".join(f"{100 * value:g} %" for value in confidences)
-        examples = " or ".join(f"{n:,}" for n in sorted({s.attributes["examples"] for s in stored}))
-        notes.append(f"λmax of the mean loss over {examples} training images: Ritz value; the true "
+        notes.append(f"λmax of {subject.each(map(subject.loss, stored))}: Ritz value; the true "
                      f"eigenvalue lies within the bounds with a probability of {stated} over the "
                      "random start vector.")  # fmt: skip
+    notes += _departures(runs)
     if any(UNCONVERGED in _bounded(run, WHOLE) for run in runs):
         notes.append(f"{UNCONVERGED} not converged to the width that was asked for.")
     if any(measures.power_iteration(run) for run in runs):
@@ -232,9 +252,9 @@ def _notes1(runs: Sequence[Run]) -> list[str]:
         notes.append(f"κ: mean over batches ± standard error ({'; '.join(sorted(kernels))}).")
     if any(found.rank_limited for run in runs for name in run.results
            if name.startswith("ntk") and (found := measures.kappa(run, name))):  # fmt: skip
-        notes.append("κ ≥: the batches have as many images as the network can give a kernel rank, "
-                     "or more. No batch has a smaller κ; it says how large the batches are, not "
-                     "how trainable the network is.")  # fmt: skip
+        notes.append("κ ≥: the batches have nearly as many images as the network can give a kernel "
+                     "rank, or more. No batch has a smaller κ; it says how large the batches are, "
+                     "not how trainable the network is.")  # fmt: skip
     if any(measures.accuracy(run) for run in runs):
         notes.append("Test accuracy with Wilson's 95 % interval for the population that the test "
                      "images were drawn from; how much training again would change it is not in "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from landscape.numbers import number
 from landscape.plots import style
-from landscape.report import measures
+from landscape.report import measures, subject
 from landscape.report.measures import WHOLE, Extreme
 from landscape.report.run import Run
 
@@ -31,7 +31,9 @@ def summary(runs: Sequence[Run]) -> str:
     sharp = {run.label: measures.extreme(run, WHOLE) for run in runs}
     known = {label: value.estimate for label, value in sharp.items() if value}
     if known:
-        said.append(_range("The largest Hessian eigenvalue λmax", known, number))
+        stored = [run.results["hessian"] for run in runs if run.label in known]
+        which = subject.each(map(subject.matrix, stored))
+        said.append(_range(f"The largest eigenvalue λmax of the {which}", known, number))
     said += _pairs(runs)
     return ". ".join(said) + "."
 
@@ -49,6 +51,13 @@ def warnings(runs: Sequence[Run]) -> list[str]:
         if len(set(hashes.values())) > 1:
             told.append(f"{run.label}: {_joined(list(hashes))} were computed from different "
                         "parameters; run them again on one checkpoint.")  # fmt: skip
+        last = run.last.get("step")
+        early = {name: at for name, stored in run.results.items()
+                 if (at := subject.step(stored)) not in (None, last)}  # fmt: skip
+        if early and last is not None:
+            steps = subject.each(f"{at:,}" for at in early.values())
+            told.append(f"{run.label}: {_joined(list(early))} computed at step {steps}; accuracy "
+                        f"and log are of step {last:,}.")  # fmt: skip
         found = [measures.extreme(run, name) for name in measures.targets(run)]
         count = sum(value is not None and not value.converged for value in found)
         if count:
@@ -64,8 +73,9 @@ def warnings(runs: Sequence[Run]) -> list[str]:
     if edge:
         told.append("Kernels that are singular or at the edge of it, whose κ measures the size of "
                     f"the batches and not trainability: {_joined(edge)}.")  # fmt: skip
-    told += _differing(runs, "hessian", ("examples", "l2", "data"), "Hessians")
-    told += _differing(runs, "surface", ("normalization", "examples", "data"), "Surfaces")
+    loss = ("loss_name", "l2", "examples", "data", "dtype")
+    told += _differing(runs, "hessian", ("matrix", *loss), "Hessians")
+    told += _differing(runs, "surface", ("directions", "normalization", *loss), "Surfaces")
     for name in ("ntk", "ntk-lecun"):
         told += _differing(runs, name, ("batch_size", "activation"), "Kernels")
     return told
@@ -109,7 +119,9 @@ def _differing(runs, name: str, keys: Sequence[str], what: str) -> list[str]:
     told = []
     stored = [run.results[name] for run in runs if name in run.results]
     for key in keys:
-        values = {_plain(one.attributes[key]) for one in stored if key in one.attributes}
+        have = [one for one in stored if key in one.attributes]
+        plain = key != "directions"
+        values = {_plain(s.attributes[key]) if plain else subject.directions(s) for s in have}
         if len(values) > 1:
             told.append(f"{what} of different runs differ in {key} "
                         f"({', '.join(sorted(values))}): compare with care.")  # fmt: skip

@@ -1,0 +1,82 @@
+"""What a result was computed of, in words: told from its file, never from what is usual."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from landscape.numbers import MATRICES, count
+from landscape.report.run import Run
+from landscape.results import Stored
+
+
+def matrix(stored: Stored) -> str:
+    """The curvature matrix whose eigenvalues a result holds."""
+    name = str(stored.attributes.get("matrix", "hessian"))
+    return MATRICES.get(name, name)
+
+
+def images(stored: Stored) -> str:
+    """The images that the loss is a mean over: "360 training images"."""
+    data = _part(stored.attributes, "data")
+    number_of, split = stored.attributes.get("examples", data.get("examples")), data.get("split")
+    split = "training" if split == "train" else split
+    known = None if number_of is None else count(number_of)
+    return " ".join(filter(None, (known, split, "images")))
+
+
+def loss(stored: Stored) -> str:
+    """The loss, with its L2 term and what it is a mean over."""
+    l2 = float(stored.attributes.get("l2", 0.0))
+    term = f" plus {l2:g}/2 ‖w‖²" if l2 else ""
+    return f"the mean loss{term} over {images(stored)}"
+
+
+def directions(stored: Stored) -> str:
+    """Those of a surface: "random and random", "eigenvector:1 and gradient"."""
+    found = _part(stored.attributes, "directions")
+    return " and ".join(str(found[axis]) for axis in ("x", "y") if found.get(axis)) or "unknown"
+
+
+def interpolated(stored: Stored) -> int:
+    """How many points of a surface are interpolated."""
+    marks = stored.data.get("interpolated")
+    return 0 if marks is None else int((marks == 1).sum())
+
+
+def step(stored: Stored) -> int | None:
+    """The training step of the checkpoint; None where there is none."""
+    found = stored.attributes.get("checkpoint_step")
+    return None if found is None or found < 0 else int(found)
+
+
+def departures(run: Run, name: str) -> list[str]:
+    """What sets a result apart from the usual one of its run, for a place with little room.
+
+    The usual one is of the Hessian of the mean training loss at the last step of the log, on two
+    random directions.
+    """
+    stored = run.results[name]
+    attributes, told = stored.attributes, []
+    if stored.kind == "hessian" and matrix(stored) != MATRICES["hessian"]:
+        told.append(matrix(stored))
+    if _part(attributes, "data").get("split", "train") != "train":
+        told.append(images(stored))
+    if float(attributes.get("l2", 0.0)):
+        told.append(f"L2 {float(attributes['l2']):g}")
+    if stored.kind == "surface":
+        if directions(stored) not in ("random and random", "unknown"):
+            told.append(f"directions {directions(stored)}")
+        if interpolated(stored):
+            told.append(f"{count(interpolated(stored))} points interpolated")
+    if step(stored) not in (None, run.last.get("step")):
+        told.append(f"step {count(step(stored))}")
+    return told
+
+
+def each(texts: Iterable[str]) -> str:
+    """Different ones, joined by "or"."""
+    return " or ".join(sorted(set(texts)))
+
+
+def _part(attributes: dict[str, Any], name: str) -> dict[str, Any]:
+    found = attributes.get(name)
+    return found if isinstance(found, dict) else {}

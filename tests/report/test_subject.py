@@ -1,0 +1,131 @@
+"""Captions tell what a file says that it was computed of, not what is usual."""
+
+import h5py
+import numpy as np
+import pytest
+import synthetic_runs as made
+from report_page import page
+
+from landscape import report
+from landscape.models import registry
+from landscape.parameters import blocks
+from landscape.report import figures, measures, subject, tables, words
+
+TEST = {**made.DATA, "split": "test", "examples": 360}
+GRID = np.linspace(-1, 1, 9)
+
+
+def run(folder, model="ViT-Mini/2", *, hessian=(), surface=(), interpolated=0):
+    made.write_config(folder, model)
+    made.write_hessian(folder, made.VIT, **dict(hessian))
+    heights = made.bowl(GRID, GRID, 5.0)
+    made.write_surface(folder, heights, interpolated=interpolated, **dict(surface))
+    return report.collect(folder)
+
+
+def test_what_is_usual_needs_no_words(tmp_path):
+    usual = run(tmp_path / "run", hessian={"checkpoint_step": 300})
+    assert subject.departures(usual, "hessian") == subject.departures(usual, "surface") == []
+    assert "over 1,437 training images" in tables.table1([usual]).notes[0]
+    assert not any("Not of the Hessian" in note for note in tables.table3([usual]).notes)
+    assert not any("step" in line for line in words.warnings([usual]))
+
+
+@pytest.mark.parametrize(
+    ("said", "words_of_it"),
+    [
+        ({"matrix": "gauss_newton"}, "Gauss-Newton matrix"),
+        ({"data": TEST, "examples": 360}, "360 test images"),
+        ({"l2": 0.1}, "L2 0.1"),
+        ({"checkpoint_step": 30}, "step 30"),
+    ],
+)
+def test_another_matrix_split_loss_or_step_is_told_wherever_its_eigenvalues_stand(
+    tmp_path, said, words_of_it
+):
+    one = run(tmp_path / "run", hessian=said)
+    assert subject.departures(one, "hessian") == [words_of_it]
+    assert words_of_it in figures._caption(one)
+    for table in (tables.table1([one]), tables.table3([one])):
+        assert any(words_of_it in note for note in table.notes)
+
+
+def test_the_matrix_is_named_in_titles_rows_and_sentences(tmp_path):
+    one = run(tmp_path / "run", hessian={"matrix": "gauss_newton"})
+    assert "Gauss-Newton matrix" in tables.table3([one]).title
+    assert "Gauss-Newton matrix" in tables.components(one).title
+    assert any("Gauss-Newton matrix" in row[0] for row in tables.table1([one]).rows)
+    assert "Gauss-Newton matrix" in words.summary([one])
+    assert "Gauss-Newton matrix" in figures.pictures([one])["blocks"].caption
+
+
+def test_a_surface_tells_its_directions_and_what_was_interpolated(tmp_path):
+    said = {"directions": {"x": "eigenvector:1", "y": "gradient"}, "data": TEST, "examples": 360}
+    one = run(tmp_path / "run", surface=said, interpolated=80)
+    caption = figures.pictures([one])["surfaces"].caption
+    assert "eigenvector:1 and gradient" in caption
+    assert "360 test images" in caption
+    assert "random" not in caption
+    assert "interpolated" in caption
+    assert "80 points interpolated" in figures._caption(one)
+    assert "eigenvector:1 and gradient" in tables.planes([one]).rows[0]
+
+
+def test_results_of_another_step_than_the_log_are_pointed_out(tmp_path):
+    one = run(tmp_path / "run", hessian={"checkpoint_step": 30})
+    (told,) = (line for line in words.warnings([one]) if "step" in line)
+    assert "hessian computed at step 30; accuracy and log are of step 300" in told
+
+
+@pytest.mark.parametrize("key", ["loss_name", "dtype", "matrix", "l2"])
+def test_hessians_of_different_things_are_pointed_out(tmp_path, key):
+    values = {
+        "loss_name": "sigmoid_cross_entropy",
+        "dtype": "bfloat16",
+        "matrix": "fisher",
+        "l2": 1,
+    }
+    usual = {"loss_name": "softmax_cross_entropy", "dtype": "the parameters'", "matrix": "hessian"}
+    one, other = (run(tmp_path / name, hessian={**usual, "l2": 0, **said})
+                  for name, said in (("a", {}), ("b", {key: values[key]})))  # fmt: skip
+    assert any(
+        f"Hessians of different runs differ in {key}" in w for w in words.warnings([one, other])
+    )
+
+
+def test_surfaces_in_different_directions_are_pointed_out(tmp_path):
+    one, other = (run(tmp_path / x, surface={"directions": {"x": x, "y": "random"}})
+                  for x in ("random", "sam"))  # fmt: skip
+    told = words.warnings([one, other])
+    assert any("differ in directions (random and random, sam and random)" in line for line in told)
+
+
+def test_files_without_these_attributes_are_shown_all_the_same(tmp_path):
+    """Those of earlier versions, and those made by hand."""
+    assert "mean loss over images" in subject.loss(
+        report.collect(_bare(tmp_path / "run")).results["neurons"]
+    )
+
+
+def _bare(folder):
+    made.write_config(folder, "ViT")
+    made.write_neurons(folder, ["fc"])
+    return folder
+
+
+def test_a_component_that_begins_like_another_stays_in_the_picture():
+    model = registry.build("ViT22B-Ti/16", image_shape=(32, 32, 3), classes=10)
+    names = ["whole", *blocks(model.abstract(), "paper")]
+    left_out = {name for name in names if measures._contains_others(name, names)}
+    assert not left_out & set(blocks(model.abstract()))
+
+
+def test_cells_of_files_of_another_version_do_not_say_not_measured(tmp_path):
+    folder = tmp_path / "run"
+    run(folder)
+    with h5py.File(folder / "hessian.h5", "r+") as file:
+        file.attrs["schema"] = 1
+    one = report.collect(folder)
+    cells = tables.table3([one]).rows[0]
+    assert cells[1:10] == ("made by another version",) * 9
+    page([one], tmp_path)
