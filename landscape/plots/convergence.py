@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from landscape.plots import style
+from landscape.plots.heights import told_of
 
 APART = 5.0  # values this many times apart need a logarithmic ordinate
 SIDESTEP = 1.05  # from run to run along the examples, so that error bars do not hide each other
@@ -79,7 +80,8 @@ def plot_convergence(
 
     The last estimate has a marker. The first bounds are far away or infinite: the ordinate ends at
     twice the largest last estimate, and bands go out of the picture there. Where last estimates
-    lie five-fold apart or more it is logarithmic and ends a power of ten outside of them.
+    lie five-fold apart or more it is logarithmic and ends a power of ten outside of them. The text
+    below counts estimates that have no place there, and those before the last that are not finite.
 
     With ``width``, the relative width that was asked for, a stripe spans the last estimate times
     1 ± ``width``: an interval that narrow around the estimate does not stand out of it.
@@ -91,7 +93,8 @@ def plot_convergence(
         style.unavailable(ax, "not measured")
     else:
         low, high = _ends(known)
-        if _far_apart(run.estimate[-1] for run in known.values()):
+        log = _far_apart(run.estimate[-1] for run in known.values())
+        if log:
             _logarithmic(ax, "y", low, high)
         for label, run in known.items():
             look = looks[label]
@@ -109,8 +112,8 @@ def plot_convergence(
                            linewidth=0)  # fmt: skip
         ax.set_xlim(0.5, max(run.products[-1] for run in known.values()) + 0.5)
         ax.set_ylim(low, high)
-        if width is not None:
-            style.note_below(ax, f"stripe: ±{100 * width:g} % of the last estimate", 26)
+        stripe = "" if width is None else f"stripe: ±{100 * width:g} % of the last estimate"
+        style.note_below(ax, style.lines(stripe, _left_out(runs, log=log)), 26)
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     ax.set_xlabel("Hessian-vector products", fontsize=style.SMALL)
     ax.set_ylabel("λmax", fontsize=style.SMALL)
@@ -127,7 +130,7 @@ def plot_scan(
     the few. Open markers are the Rayleigh quotients of the same eigenvectors on the other examples
     of the same data, too small on average, with their standard errors. Runs stand a little beside
     each other. The ordinate is logarithmic where values on the most examples lie five-fold apart or
-    more; the text below counts the open markers that have no place there.
+    more; the text below counts what has no place there, and what is not finite.
     """
     ax = style.dressed(ax)
     looks = style.looks(runs)
@@ -157,7 +160,8 @@ def plot_scan(
         ax.set_ylim(low, high)
         counts = np.concatenate([run.examples for run in known.values()])
         _logarithmic(ax, "x", counts.min(), counts.max())
-        style.note_below(ax, _others_remark(known, log=log), 26)
+        remarks = _left_out(runs, log=log), _others_remark(known, log=log)
+        style.note_below(ax, style.lines(*remarks), 26)
     ax.set_xlabel("examples", fontsize=style.SMALL)
     ax.set_ylabel("λmax", fontsize=style.SMALL)
     style.titled(ax, title)
@@ -271,6 +275,21 @@ def _around(values: np.ndarray, *, log: bool) -> tuple[float, float]:
         values = values[values > 0]
         return values.min() / 1.5, values.max() * 1.5
     return min(0.0, 1.1 * values.min()), max(0.0, 1.1 * values.max()) or 1.0
+
+
+def _left_out(runs: Mapping[str, Run], *, log: bool) -> str:
+    """How many estimates of each run are not drawn, and why."""
+    told = []
+    for label, run in runs.items():
+        estimate = np.asarray(run.estimate)
+        finite = np.isfinite(estimate)
+        if isinstance(run, Convergence) and finite.any():  # what follows was not computed yet
+            estimate = estimate[: np.flatnonzero(finite)[-1] + 1]
+            finite = finite[: len(estimate)]
+        for what, which in (("not finite", ~finite), ("not positive", finite & (estimate <= 0))):
+            if which.any() and (log or what == "not finite"):
+                told.append(f"{label}: {told_of(what, int(which.sum()), len(estimate))}")
+    return "\n".join(told)
 
 
 def _others_remark(runs: Mapping[str, Scan], *, log: bool) -> str:

@@ -258,3 +258,18 @@ def test_no_data_error_measured_is_said():
     missing = np.full(3, NAN)
     assert words(plot_data_error({"a": DataError(missing, missing, missing)})) == ["not measured"]
     assert words(plot_data_error({})) == ["not measured"]
+
+
+def test_a_scan_counts_its_estimates_that_are_not_drawn():
+    run = scan(1.0)
+    run.estimate[:2] = -1.0, NAN
+    told = words(plot_scan({"A": run, "B": scan(60.0)}))[0]
+    assert told.startswith("A: 1 of 4 points not finite\nA: 1 of 4 points not positive\nopen")
+    assert "B:" not in told
+
+
+def test_a_convergence_counts_its_estimates_that_are_not_drawn_but_not_those_to_come():
+    run = convergence(5.0, start=(-0.6, NAN, 0.9, 1.0, NAN))
+    (told,) = words(plot_convergence({"A": run, "B": convergence(60.0)}))
+    assert told == "A: 1 of 4 points not finite\nA: 1 of 4 points not positive"
+    assert not words(plot_convergence({"A": convergence(5.0, start=(-0.6, 0.4, 0.9, 1.0, NAN))}))
