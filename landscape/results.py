@@ -10,6 +10,7 @@ consistency flag that SIGKILL leaves set and that keeps them from being opened a
 import json
 import os
 import platform
+import secrets
 import sys
 import time
 from collections.abc import Mapping
@@ -128,10 +129,12 @@ class ResultFile:
         origin = dict(origin or {})
         if "versions" not in origin:
             origin = provenance(**{"command": Path(sys.argv[0]).name, **origin})
+        if not self.resumed:
+            # Another process may have been faster by a moment.
+            made = _create(self.path, kind, request, fields, done, constants or {}, origin)
+            self.resumed = not made
         if self.resumed:
             _refuse_other_request(self.path, request, origin)
-        else:
-            _create(self.path, kind, request, fields, done, constants or {}, origin)
         self._file = _open(self.path, "r+")
         self._environment = {name: origin[name] for name in ENVIRONMENT if name in origin}
 
@@ -341,9 +344,10 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _create(path: Path, kind, request, fields, done, constants, origin) -> None:
+def _create(path: Path, kind, request, fields, done, constants, origin) -> bool:
+    """Make the file; False if there is one by then, which stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with h5py.File(temporary, "w", libver=_LIBVER) as file:
             file.attrs["kind"] = kind
@@ -366,9 +370,23 @@ def _create(path: Path, kind, request, fields, done, constants, origin) -> None:
                     if not file[coordinate].is_scale:
                         file[coordinate].make_scale(coordinate)
                     file[name].dims[axis].attach_scale(file[coordinate])
-        os.replace(temporary, path)
+        return _moved_to_a_free_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _moved_to_a_free_place(temporary: Path, path: Path) -> bool:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        os.replace(temporary, path)
+    return True
 
 
 def _lasting(value: Any) -> Any:

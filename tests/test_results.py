@@ -103,6 +103,34 @@ def test_a_kind_of_ones_own_has_the_first_schema(tmp_path):
     assert results.read(tmp_path / "r.h5", "mine").attributes["schema"] == 1
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_first_starts_at_once_neither_replaces_the_file_of_the_other(
+    tmp_path, monkeypatch, links
+):
+    """Both saw no file; the second was half a second slower at making its own."""
+    create, path = results._create, tmp_path / "s.h5"
+
+    def late(*arguments):
+        monkeypatch.setattr(results, "_create", create)
+        with make(path, seed=1) as other:
+            other.write((0, 0), loss=1.0)
+        return create(*arguments)
+
+    def no_links(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(results, "_create", late)
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    with pytest.raises(RequestError, match="made with seed=1, this request has seed=0"):
+        make(path)
+    assert results.read(path)["loss"][0, 0] == 1.0
+    assert [file.name for file in tmp_path.iterdir()] == ["s.h5"]
+    monkeypatch.setattr(results, "_create", late)
+    with make(tmp_path / "t.h5", seed=1):
+        pass
+
+
 def test_a_difference_of_schemas_comes_before_others():
     found = results.difference({"a": 1, "schema": 1, "x": 2}, {"b": 1, "schema": 2, "x": 2})
     assert found == ("schema", "1", "2")

@@ -37,6 +37,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     from landscape.data.preprocessing import preprocess
     from landscape.models import registry
     from landscape.ntk import kernel_eigenvalues, pair_eigenvalues, summarise
+    from landscape.objective.float64 import coarsest_roundoff
 
     if options.objective is not None:
         raise RequestError("objective: a kernel needs the network itself; use --model or Python")
@@ -64,15 +65,18 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     params = model.init(jax.random.key(options.seed))
     chosen = np.random.default_rng(options.seed).permutation(len(loaded.split))[:needed]
     images = loaded.split.images[chosen].reshape(-1, size, *loaded.split.image_shape)
+    prepare = preprocess(loaded.preprocessing)
+    apply = functools.partial(model.apply, state=model.init_state())
     settings = {
         **{key: getattr(options, key) for key in ("batch_size", "activation", "head", "seed")},
         **loaded.record,
         "batches": options.batches,
-        "epsilon": float(jax.numpy.finfo(options.dtype or "float32").eps),
+        "epsilon": max(
+            float(jax.numpy.finfo(options.dtype or "float32").eps),
+            coarsest_roundoff(apply, params, prepare(images[0])),
+        ),
         "parameters_hash": parameters.content_hash(params),
     }
-    prepare = preprocess(loaded.preprocessing)
-    apply = functools.partial(model.apply, state=model.init_state())
     make_bar = common.bars(options, make_bar)
     with (
         results.ResultFile(

@@ -46,11 +46,15 @@ def loss_rounding(objective: Objective) -> float:
     Measured in two ways. The loss at parameters that are moved by a unit roundoff, entry by entry
     up or down, differs from the loss by what rounding does to the parameters and to every operation
     after; and the loss differs from the one in float64. Four times the largest of eight such
-    differences and of that, and no less than two units in the last place.
+    differences and of that, and no less than two units in the last place. Infinite where it cannot
+    be measured: float64 is refused, and a leaf of zeros does not move.
     """
     start, key = objective.loss(), jax.random.key(0)
     epsilon = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(objective.params))
     changes = [abs(objective.loss_in_float64() - start)]
+    unmoved = any(not np.any(leaf) for leaf in jax.tree.leaves(objective.params))
+    if unmoved and np.isfinite(start) and not np.isfinite(changes[0]):
+        return float("inf")
     for number in range(8):
         moved = parameters.moved_by_roundoff(jax.random.fold_in(key, number), objective.params)
         changes.append(abs(objective.loss(moved) - start))

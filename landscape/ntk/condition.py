@@ -61,6 +61,8 @@ class ConditionNumber:
         """What was found, and what keeps it from being a measure of trainability."""
         count, inputs = self.eigenvalues.shape
         over = f"over {count} kernel{'s' * (count > 1)} of {inputs} inputs"
+        if not self.rank:
+            return f"κ is not defined {over}: the kernel is zero, no output depends on a parameter"
         if not self.resolved:
             return (
                 f"κ ≥ {_shown(self.kappa)} {over}: singular to rounding, rank {self.rank} of "
@@ -68,18 +70,16 @@ class ConditionNumber:
             )
         if self.rank_limited:
             return (
-                f"κ ≥ {_shown(self.kappa)} {over}: at the edge of singularity, since no kernel of "
-                f"this network has a rank above {self.attainable_rank}; use fewer inputs, at best "
-                "half as many"
+                f"κ ≥ {_shown(self.kappa)} {over}: at the edge of singularity, since two batches "
+                f"together have no more than rank {self.attainable_rank}; use fewer inputs, at "
+                "best half as many"
             )
         known, text = self.attainable_rank, f"κ = {_shown(self.kappa)}"
         if not np.isnan(self.standard_error):
             text += f" ± {_shown(self.standard_error)}"
         if known is None:
             return f"{text} {over}; one batch does not tell which rank the network can give"
-        if known == 2 * inputs:
-            return f"{text} {over}; the rank does not limit it: twice as many have rank {known}"
-        return f"{text} {over}; the rank does not limit it: the network can give rank {known}"
+        return f"{text} {over}; the rank does not limit it: two batches together have {known}"
 
     def __repr__(self) -> str:
         return f"<ConditionNumber: {self.statement}>"

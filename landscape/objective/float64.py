@@ -14,6 +14,10 @@ import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 
+# Matrix products that round their inputs, by the beginning of the name of their algorithm.
+_ALGORITHMS = {"BF16_BF16_F32": 2.0**-7, "F16_F16": 2.0**-10, "TF32_TF32_F32": 2.0**-10,
+               "ANY_F8": 2.0**-2}  # fmt: skip
+
 # Calls that hold a function: its operations take the place of the call.
 _CALLS = {
     "jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2", "named_call",
@@ -97,7 +101,8 @@ class InFloat64:
 def coarsest_roundoff(function: Callable[..., Any], *arguments: Any) -> float:
     """The unit roundoff of the coarsest floating type that a function computes in.
 
-    ``arguments`` are arrays or ``jax.ShapeDtypeStruct``. What runs outside of JAX is not seen.
+    ``arguments`` are arrays or ``jax.ShapeDtypeStruct``. Types that an operation rounds its inputs
+    to count as well; what runs outside of JAX is not seen.
     """
     return _coarsest(jax.make_jaxpr(function)(*arguments).jaxpr)
 
@@ -107,6 +112,10 @@ def _coarsest(jaxpr: Any) -> float:
     for equation in jaxpr.eqns:
         types = (getattr(variable.aval, "dtype", None) for variable in equation.outvars)
         found += [float(jnp.finfo(t).eps) for t in types if t and jnp.issubdtype(t, jnp.inexact)]
+        if equation.primitive.name == "reduce_precision":
+            found.append(2.0 ** -equation.params["mantissa_bits"])
+        algorithm = getattr(equation.params.get("precision"), "name", "")
+        found += [eps for name, eps in _ALGORITHMS.items() if algorithm.startswith(name)]
         for setting in equation.params.values():
             for inner in setting if isinstance(setting, tuple | list) else (setting,):
                 inner = getattr(inner, "jaxpr", inner)

@@ -70,7 +70,7 @@ def test_as_many_inputs_as_the_kernel_has_rank_are_said_to_limit_kappa(seed):
     assert (found.resolved, found.rank, found.attainable_rank) == (True, 6, 6)
     assert found.rank_limited
     assert "at the edge of singularity" in found.statement
-    assert "has a rank above 6" in repr(found)
+    assert "no more than rank 6" in repr(found)
     assert found.kappa == found.per_batch.min()  # a mean of these would mean nothing
     assert np.isnan(found.standard_error)
 
@@ -87,13 +87,13 @@ def test_more_inputs_than_rank_give_a_singular_kernel_and_fewer_give_a_measureme
     assert (measured.rank, measured.attainable_rank) == (5, 9)
     assert measured.kappa == pytest.approx(measured.per_batch.mean())
     assert measured.standard_error > 0
-    assert "the network can give rank 9" in measured.statement
+    assert "two batches together have 9" in measured.statement
 
 
 def test_a_rank_that_two_batches_do_not_exhaust_is_a_lower_bound():
     x = features(24, 9, 9)
     found = condition_number(linear, jnp.zeros((9, 2)), [x[:4], x[4:8]])
-    assert "twice as many have rank 8" in found.statement
+    assert "two batches together have 8" in found.statement
     alone = condition_number(linear, jnp.zeros((9, 2)), [x[:4]])
     assert alone.attainable_rank is None
     assert "one batch does not tell which rank" in alone.statement
@@ -121,6 +121,12 @@ def test_kernels_in_bfloat16_resolve_only_what_bfloat16_holds():
     coarse = condition_number(linear, jnp.zeros((2, 1), jnp.bfloat16), [jnp.asarray(x, "bfloat16")])
     assert precise.resolved
     assert not coarse.resolved
+
+
+def test_a_kernel_of_zeros_has_no_condition_number():
+    found = condition_number(lambda w, x: 0 * x @ w, jnp.zeros((2, 1)), [np.eye(2, dtype="f")] * 2)
+    assert not found.resolved
+    assert "not defined over 2 kernels of 2 inputs: the kernel is zero" in found.statement
 
 
 @pytest.mark.parametrize("rank", [7, 8, 9, 10])

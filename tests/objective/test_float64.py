@@ -1,5 +1,7 @@
 """Evaluation in float64, and the quotient that a search checks its product with."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -119,3 +121,8 @@ def test_a_step_tells_the_coarsest_type_it_computes_in_at_any_depth():
 
     assert coarsest_roundoff(half, jnp.ones((2, 2))) == 2.0**-7
     assert coarsest_roundoff(jnp.sin, jnp.ones(2)) == 2.0**-23
+    rounded = functools.partial(jax.lax.reduce_precision, exponent_bits=8, mantissa_bits=7)
+    assert coarsest_roundoff(rounded, jnp.ones(2)) == 2.0**-7
+    algorithm = jax.lax.DotAlgorithmPreset.TF32_TF32_F32
+    product = functools.partial(jnp.dot, precision=algorithm)
+    assert coarsest_roundoff(product, jnp.ones(2), jnp.ones(2)) == 2.0**-10
