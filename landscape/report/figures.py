@@ -57,6 +57,7 @@ def surface_figure(
         vmin=vmin,
         vmax=vmax,
         captions={run.label: _caption(run) for run in runs},
+        label=subject.each(subject.height(run.results["surface"]) for run in runs),
         columns=columns,
     )
 
@@ -154,7 +155,8 @@ def _caption(run: Run) -> str:
             lines.append(f"({', '.join(told)})")
     if accuracy:
         lines.append(" ".join(filter(None, ("test accuracy", *percent(*accuracy)))) + " %")
-    lines += subject.departures(run, "surface")
+    if told := subject.departures(run, "surface"):
+        lines.append("surface: " + "\n".join(told))
     lines.append(run.status("surface"))
     return "\n".join(filter(None, lines))
 

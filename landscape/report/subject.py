@@ -30,6 +30,11 @@ def loss(stored: Stored) -> str:
     return f"the mean loss{term} over {images(stored)}"
 
 
+def height(stored: Stored) -> str:
+    """What a surface's heights are."""
+    return "training loss" if "train_loss" in stored.data else "test loss"
+
+
 def directions(stored: Stored) -> str:
     """Those of a surface: "random and random", "eigenvector:1 and gradient"."""
     found = _part(stored.attributes, "directions")

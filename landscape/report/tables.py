@@ -16,7 +16,7 @@ def table1(runs: Iterable[Run]) -> Table:
     """Parameters, κ, λmax, accuracy and loss: a column per run (Table 1 of the paper)."""
     runs = distinct(runs)
     rows = [
-        ("#Params", *(_count(measures.parameter_count(run)) for run in runs)),
+        ("#Params", *map(_count, runs)),
         ("NTK κ at initialisation", *(_kappa(run, "ntk") for run in runs)),
         (f"{_matrices(runs)} λmax\n[lower, upper]", *(_bounded(run, WHOLE) for run in runs)),
         ("Test accuracy (%)\n[95 % interval]", *(_accuracy(run) for run in runs)),
@@ -127,8 +127,9 @@ def _smallest(value: Extreme | None) -> tuple[str, str, str]:
     return number(value.estimate), bounds, number(value.residual, 2)
 
 
-def _count(value: int | None) -> str:
-    return NOT_MEASURED if value is None else count(value)
+def _count(run: Run) -> str:
+    value = measures.parameter_count(run)
+    return _missing(run) if value is None else count(value)
 
 
 def _kappa(run: Run, name: str) -> str:

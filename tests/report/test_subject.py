@@ -68,6 +68,7 @@ def test_a_surface_tells_its_directions_and_what_was_interpolated(tmp_path):
     assert "random" not in caption
     assert "interpolated" in caption
     assert "80 points interpolated" in figures._caption(one)
+    assert subject.height(one.results["surface"]) == "training loss"
     assert "eigenvector:1 and gradient" in tables.planes([one]).rows[0]
 
 
