@@ -78,6 +78,15 @@ class Journal:
         """The journal of a part of the computation, in a folder below."""
         return Journal(self._folder and self._folder / name)
 
+    @property
+    def room(self) -> float:
+        """Bytes that are free where it is kept; infinite for one that keeps nothing."""
+        if self._folder is None:
+            return np.inf
+        made = next(path for path in (self._folder, *self._folder.absolute().parents)
+                    if path.exists())  # fmt: skip
+        return shutil.disk_usage(made).free
+
     def load(self) -> dict[str, Any] | None:
         """The scalars last saved; None at the start.
 

@@ -157,3 +157,8 @@ def test_parts_are_kept_apart(tmp_path):
     journal.part("a").save({"x": 1})
     journal.part("b").save({"x": 2})
     assert (journal.part("a").load(), journal.part("b").load()) == ({"x": 1}, {"x": 2})
+
+
+def test_the_room_is_what_is_free_where_it_will_be_kept(tmp_path):
+    assert 0 < Journal(tmp_path / "not" / "yet").room < np.inf
+    assert Journal().room == np.inf

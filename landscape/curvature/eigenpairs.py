@@ -337,7 +337,7 @@ class _Run:
                 return ceiling, "missed"
             if seen.exhausted:
                 break
-            coefficients, vectors = recurrence.state()
+            coefficients, vectors = recurrence.state(journal.room)
             progress = {"rounds": self.rounds, "products": self.products}
             progress |= {"ceiling": ceiling, "missed": missed}
             # A name stands for one value, so it tells the round.

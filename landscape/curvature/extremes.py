@@ -206,7 +206,8 @@ def _lockstep(
 
 
 def _keep(searches: Mapping[str, Search], journal: Journal) -> None:
-    states = {name: search.state() for name, search in searches.items()}
+    room = journal.room / len(searches)
+    states = {name: search.state(room) for name, search in searches.items()}
     vectors = {
         _file(name, vector): tree
         for name, (_, trees) in states.items()

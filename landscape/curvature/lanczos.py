@@ -203,6 +203,7 @@ class Recurrence:
         )
         self.vector = parameters.gaussian(key, matrix.params, unit=True)
         self.basis: list[Tree] | None = []
+        self._basis_in_journal = True
         self._previous = jax.tree.map(jnp.zeros_like, self.vector)
         self._onward = 0.0  # v'Hw of the next vector v and the one before it, w
 
@@ -275,14 +276,21 @@ class Recurrence:
         else:
             self.basis.append(jax.device_get(vector))
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Tree]]:
-        """Coefficients and vectors to keep; see :class:`landscape.journal.Journal`."""
+    def state(self, room: float = math.inf) -> tuple[dict[str, Any], dict[str, Tree]]:
+        """Coefficients and vectors to keep; see :class:`landscape.journal.Journal`.
+
+        From when one vector takes more than a quarter of the ``room`` (bytes) left there, only the
+        two that the recurrence needs: a search that goes on from them finds its Ritz vectors anew.
+        """
         done, k = self.coefficients, self.coefficients.products
-        earlier = [self._previous] if self.basis is None else self.basis
+        if sum(leaf.nbytes for leaf in jax.tree.leaves(self.vector)) > room / 4:
+            self._basis_in_journal = False
+        whole = self.basis is not None and self._basis_in_journal
+        earlier = self.basis if whole else [self._previous]
         rows = [*earlier, self.vector] if k else []
         vectors = {f"vector-{k + 1 - len(rows) + i}": row for i, row in enumerate(rows)}
         kept = {name: getattr(done, name) for name in _KEPT}
-        return {**kept, "onward": self._onward, "basis": self.basis is not None}, vectors
+        return {**kept, "onward": self._onward, "basis": whole}, vectors
 
     def resume(self, kept: Mapping[str, Any], vector: Callable[[str], Tree] | None) -> None:
         """Take up a kept state; without ``vector`` its coefficients only.

@@ -338,11 +338,14 @@ class Search:
 
     # --- kept and continued -----------------------------------------------------------------------
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Tree]]:
-        """Scalars to keep, and vectors: those of the runs, or in the end those that were found."""
+    def state(self, room: float = math.inf) -> tuple[dict[str, Any], dict[str, Tree]]:
+        """Scalars to keep, and vectors: those of the runs, or in the end those that were found.
+
+        ``room`` as for :meth:`landscape.curvature.lanczos.Recurrence.state`.
+        """
         kept, vectors = [], dict(self.found.vectors or {})
         for place, run in enumerate(self._runs):
-            scalars, rows = run.state()
+            scalars, rows = run.state(room)
             kept.append(scalars)
             if not self.finished:
                 vectors |= {f"{place}-{name}": tree for name, tree in rows.items()}

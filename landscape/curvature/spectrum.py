@@ -128,7 +128,7 @@ def spectrum(
         runs.append(current)
         while run.products < steps and not run.exhausted and probe >= len(kept) - 1:
             current.advance(objective.product(current.vector))
-            states = [one.state() for one in runs]
+            states = [one.state(journal.room) for one in runs]
             # A name stands for one value, so it tells the probe.
             vectors = {f"{probe}-{name}": tree for name, tree in states[-1][1].items()}
             coefficients = [scalars for scalars, _ in states]

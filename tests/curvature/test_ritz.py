@@ -217,6 +217,26 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.parametrize("room", [0, 10**9])
+def test_where_the_disk_is_nearly_full_the_journal_keeps_two_vectors(tmp_path, monkeypatch, room):
+    monkeypatch.setattr(Journal, "SHARE", np.inf)
+    monkeypatch.setattr(Journal, "room", room)
+    count = 0
+
+    def die():
+        nonlocal count
+        count += 1
+        if count == 8:
+            raise Killed
+
+    with pytest.raises(Killed):
+        extremes(Diagonal(OUTLIERS), progress=die, journal=Journal(tmp_path))
+    assert len(list(tmp_path.glob("*.npz"))) == (8 if room else 2)
+    found = extremes(Diagonal(OUTLIERS), journal=Journal(tmp_path)).lambda_max
+    assert found.confirmed
+    assert found.estimate == pytest.approx(OUTLIERS.max(), rel=1e-5)
+
+
 @pytest.mark.parametrize("vectors", [True, False])
 def test_a_search_goes_on_with_other_devices_and_its_vector_is_one(tmp_path, monkeypatch, vectors):
     monkeypatch.setattr(Journal, "SHARE", np.inf)  # keep every state
