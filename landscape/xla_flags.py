@@ -29,6 +29,7 @@ import os
 import sys
 import warnings
 from importlib import metadata
+from pathlib import Path
 
 FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 VALUE = "individual_convolution"
@@ -47,8 +48,13 @@ def jaxlib_version() -> str:
 
 
 def in_force() -> list[str]:
-    """The flags of ``XLA_FLAGS``, sorted."""
-    return sorted(os.environ.get("XLA_FLAGS", "").split())
+    """The flags of ``XLA_FLAGS`` or of the file that it names, sorted.
+
+    Without :data:`FLAG` where the backend runs and XLA says that it does not know of it.
+    """
+    flags = _flags()
+    late = _too_late(flags)
+    return sorted(flag for flag in flags.split() if not (late and flag.startswith(FLAG)))
 
 
 def is_known_bad(version: str | None = None) -> bool:
@@ -60,21 +66,51 @@ def mend() -> None:
     """Append the flag that the installed jaxlib needs to ``XLA_FLAGS``, once.
 
     What the user set stays in front of it, and the flag itself is left alone if it is set. Child
-    processes inherit it. Where it would come too late, because the backend runs already, or cannot
-    be appended, because ``XLA_FLAGS`` names a file, a warning says what to do.
+    processes inherit it. Where it would come or came too late, because the backend runs already, or
+    cannot be appended, because ``XLA_FLAGS`` names a file, a warning says what to do.
     """
-    flags = os.environ.get("XLA_FLAGS", "").strip()
-    if os.environ.get(KEEP) == "1" or FLAG in flags or not is_known_bad() or not _on_cpu():
+    if os.environ.get(KEEP) == "1" or not is_known_bad() or not _on_cpu():
         return
-    flag = f"{FLAG}={VALUE}"
-    if flags and not flags.startswith("-"):
-        _warn(f"XLA_FLAGS names the file {flags}; add {flag} to it", flag)
-    elif _backend_runs():
-        if sys.modules["jax"].default_backend() != "cpu":
-            return
-        _warn(f"import landscape before the first computation, or set XLA_FLAGS={flag}", flag)
+    named, flags, flag = os.environ.get("XLA_FLAGS", "").strip(), _flags(), f"{FLAG}={VALUE}"
+    if _backend_runs():
+        on_cpu = sys.modules["jax"].default_backend() == "cpu"
+        if on_cpu and (FLAG not in flags or _too_late(flags)):
+            _warn(f"import landscape before the first computation, or set XLA_FLAGS={flag}", flag)
+    elif FLAG in flags:
+        return
+    elif named and not named.startswith("-"):
+        _warn(f"XLA_FLAGS names the file {named}; add {flag} to it", flag)
     else:
-        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
+        os.environ["XLA_FLAGS"] = f"{named} {flag}".strip()
+
+
+def _flags() -> str:
+    """``XLA_FLAGS``; where it does not begin with a hyphen, XLA reads the file of that name."""
+    flags = os.environ.get("XLA_FLAGS", "").strip()
+    if not flags or flags.startswith("-"):
+        return flags
+    try:
+        return Path(flags).read_text()
+    except (OSError, UnicodeError):
+        return ""
+
+
+def _too_late(flags: str) -> bool:
+    """Whether the flag was set after XLA had read its flags, by the options that XLA compiles with.
+
+    They are read from outside of JAX's public interface: False where they cannot be.
+    """
+    ours = [flag for flag in flags.split() if flag.startswith(FLAG)]
+    if not ours or "reduce" in ours[-1] or not _backend_runs():
+        return False
+    try:
+        from jax._src.lib import xla_client
+
+        options = xla_client.CompileOptions()
+        build = options.executable_build_options  # kept: what it holds dies with it
+        return "FUSION_TYPE_REDUCE" in repr(build.debug_options)
+    except (ImportError, AttributeError):
+        return False
 
 
 def _warn(remedy: str, flag: str) -> None:

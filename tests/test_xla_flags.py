@@ -63,6 +63,13 @@ def test_a_file_of_flags_is_not_appended_to(monkeypatch):
         assert appended("0.10.2", monkeypatch, XLA_FLAGS="flags.txt") == "flags.txt"
 
 
+def test_a_file_that_has_the_flag_is_read(monkeypatch, tmp_path):
+    file = tmp_path / "flags.txt"
+    file.write_text(f"--xla_dump_max_hlo_modules=3\n{MENDED}\n")
+    assert appended("0.10.2", monkeypatch, XLA_FLAGS=str(file)) == str(file)
+    assert xla_flags.in_force() == [MENDED, "--xla_dump_max_hlo_modules=3"]
+
+
 def test_no_flag_where_jax_may_not_compute_on_a_cpu(monkeypatch):
     monkeypatch.delitem(sys.modules, "jax")
     assert appended("0.10.2", monkeypatch, JAX_PLATFORMS="cuda") is None
@@ -82,6 +89,39 @@ def test_a_warning_says_what_to_do_where_the_backend_runs_already():
     assert out == "None"
     assert err.count("UserWarning") == 1
     assert f"import landscape before the first computation, or set XLA_FLAGS={MENDED}" in err
+
+
+RUNNING = f"""
+import os, jax
+jax.devices()
+os.environ["XLA_FLAGS"] = os.environ["LATER"]
+import landscape
+from landscape import xla_flags
+from landscape.doctor import programs, verdict
+flags = xla_flags.in_force()
+xla_flags.in_force = lambda: ["{MENDED}"]
+there = verdict.configuration()
+verdict.store(there, [])  # what doctor says of a process that starts with the flag
+xla_flags.in_force = lambda: flags
+print(flags, verdict.backend()["verdict"], verdict.backend()["by"])
+"""
+
+
+@bad
+@pytest.mark.parametrize(
+    ("before", "later", "expected", "warned"),
+    [
+        ("", MENDED, "[] failed quick check", True),
+        (MENDED, MENDED, f"['{MENDED}'] passed doctor", False),
+    ],
+)
+def test_a_flag_counts_from_when_it_was_set(tmp_path, before, later, expected, warned):
+    """XLA read its flags when the backend started; what is set afterwards only looks in force."""
+    environment = {"XLA_FLAGS": before, "LATER": later, "LANDSCAPE_CACHE_DIR": str(tmp_path)}
+    out, err = python(RUNNING, JAX_PLATFORMS="cpu", **environment)
+    assert out == expected
+    assert ("import landscape before the first computation" in err) == warned
+    assert ("computes wrongly here" in err) == warned
 
 
 def test_the_tests_run_at_the_optimisation_level_of_users():

@@ -215,6 +215,5 @@ def _environment() -> dict[str, str]:
 
 
 def _without_flag(environment: dict[str, str]) -> dict[str, str]:
-    flags = environment.get("XLA_FLAGS", "").split()
-    kept = [flag for flag in flags if not flag.startswith(xla_flags.FLAG)]
+    kept = [flag for flag in xla_flags.in_force() if not flag.startswith(xla_flags.FLAG)]
     return environment | {"XLA_FLAGS": " ".join(kept), xla_flags.KEEP: "1"}

@@ -1,8 +1,9 @@
 """What is known about the backend that computes: what results store of it.
 
 The verdict of `analysis_cli.py doctor` is kept in the user's cache folder, by configuration. Two
-of the programs that known-bad versions compile wrongly are run all the same, once a process: flags
-that were set after the backend had started look as if they were in force.
+of the programs that known-bad versions compile wrongly are run all the same, once a process: they
+take some tenths of a second, and flags that were set after the backend had started may look as if
+they were in force.
 """
 
 import functools

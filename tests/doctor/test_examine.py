@@ -3,6 +3,7 @@
 import json
 import warnings
 
+import jax
 import pytest
 
 from landscape import doctor, xla_flags
@@ -67,6 +68,7 @@ class TestVerdict:
     @pytest.fixture(autouse=True)
     def _own_folder(self, monkeypatch, tmp_path):
         monkeypatch.setenv("LANDSCAPE_CACHE_DIR", str(tmp_path))
+        jax.devices()  # before flags are set that XLA does not know
         verdict._quick_check.cache_clear()
         yield
         verdict._quick_check.cache_clear()
@@ -85,6 +87,14 @@ class TestVerdict:
         monkeypatch.setattr("landscape.doctor.programs.wrong", lambda: [])
         monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=/home/me --xla_another=1")
         assert verdict.backend()["flags"] == ["--xla_another=1", "--xla_dump_to=..."]
+
+    def test_flags_in_a_file_are_stored_rather_than_its_place(self, monkeypatch, tmp_path):
+        monkeypatch.setattr("landscape.doctor.programs.wrong", lambda: [])
+        (tmp_path / "flags.txt").write_text("--xla_another=1\n")
+        monkeypatch.setenv("XLA_FLAGS", str(tmp_path / "flags.txt"))
+        assert verdict.backend()["flags"] == ["--xla_another=1"]
+        monkeypatch.setenv("XLA_FLAGS", str(tmp_path / "none.txt"))
+        assert verdict.backend()["flags"] == []
 
     def test_a_wrong_compiler_is_stored_and_told(self, monkeypatch):
         monkeypatch.setattr("landscape.doctor.programs.wrong", lambda: ["jax issue 39103"])
