@@ -1,5 +1,7 @@
 """The one exception that means "the request was wrong"."""
 
+from collections.abc import Iterable
+
 
 class RequestError(ValueError):
     """A request that cannot be carried out, told in one line: what, where, what to do instead.
@@ -19,3 +21,10 @@ class OtherVersion(RequestError):
 
 class NotFinite(RequestError):
     """A value that has to be finite is not: the loss overflows, or has no derivative here."""
+
+
+def check_choice(argument: str, value: str, choices: Iterable[str]) -> None:
+    """Refuse a value that is none of the choices (RequestError)."""
+    choices = list(choices)
+    if value not in choices:
+        raise RequestError(f"{argument}: {value!r} is none of {', '.join(choices)}")

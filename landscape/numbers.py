@@ -6,8 +6,8 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 DASH = "–"
 # Below tables of eigenvalues, of the column of that name.
 CHECKED = (
-    "Checked: the quotient of the vector by another program, its two heaviest micro-batches "
-    "in float64."
+    "Checked: the vector's quotient computed once more by another program, of the two "
+    "micro-batches that contribute most in float64 where possible."
 )
 
 # The curvature matrices, by the names of the option.
@@ -60,15 +60,14 @@ def interval(lower: float, upper: float, digits: int = 4) -> str:
 def with_error(value: float, error: float | None) -> str:
     """A value with its standard error, both to the error's second digit.
 
-    >>> with_error(2801.634, 12.34), with_error(91.2345, 0.4213)
-    ('2802 ± 12', '91.23 ± 0.42')
+    >>> with_error(2801.634, 12.34), with_error(91.2345, 0.4213), with_error(78811, 10124)
+    ('2802 ± 12', '91.23 ± 0.42', '79000 ± 10000')
     """
     if error is None or not math.isfinite(error) or error <= 0 or not math.isfinite(value):
         return number(value)
     place = Decimal(float(error)).adjusted() - 1
     if not -6 < place < 6:
         return f"{number(value)} ± {number(error, 2)}"
-    place = min(0, place)
     return " ± ".join(_fixed(Decimal(float(v)), place, ROUND_HALF_EVEN) for v in (value, error))
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
-from landscape.errors import RequestError
+from landscape.errors import NotFinite, RequestError
 
 Tree = Any
 
@@ -79,14 +79,14 @@ def check_finite(tree: Tree, what: str = "params") -> None:
 
     Raises
     ------
-    RequestError
+    NotFinite
         With the first affected leaf, the number of values there and of affected leaves.
     """
     counts = {k: int(np.sum(~np.isfinite(_host(v)))) for k, v in named_leaves(tree).items()}
     bad = {name: count for name, count in counts.items() if count}
     if bad:
         first = next(iter(bad))
-        raise RequestError(
+        raise NotFinite(
             f"{what}: {bad[first]} non-finite values in {first!r} ({len(bad)} of {len(counts)} "
             "arrays affected); use a checkpoint from before the divergence"
         )
@@ -206,8 +206,8 @@ def signs(key: jax.Array, like: Tree) -> Tree:
     return placed_like(_drawn(key, like, _random_signs), like)
 
 
-def moved_by_roundoff(key: jax.Array, tree: Tree, sign: int = 1) -> Tree:
-    """The tree with every entry a unit roundoff of its dtype further up or down at random.
+def moved_by_epsilon(key: jax.Array, tree: Tree, sign: int = 1) -> Tree:
+    """The tree with every entry a machine epsilon of its dtype further up or down at random.
 
     Of the entry, or of the root mean square of its leaf where that is larger, so that zeros move.
     ``sign`` -1 moves every entry the other way.

@@ -193,10 +193,10 @@ def test_blocks_by_pattern_layer_and_tensor():
         parameters.blocks(TREE, "atoms")
 
 
-def test_a_roundoff_moves_every_entry_zeros_included():
+def test_an_epsilon_moves_every_entry_zeros_included():
     tree = {"a": jnp.array([0.0, 3.0, -4.0]), "b": jnp.array([1.0, 256.0], jnp.bfloat16)}
     key = jax.random.key(0)
-    up, down = (parameters.moved_by_roundoff(key, tree, sign) for sign in (1, -1))
+    up, down = (parameters.moved_by_epsilon(key, tree, sign) for sign in (1, -1))
     for name in tree:
         assert up[name].dtype == tree[name].dtype
         moved = np.asarray(up[name], float) - np.asarray(tree[name], float)
@@ -204,4 +204,4 @@ def test_a_roundoff_moves_every_entry_zeros_included():
         np.testing.assert_array_equal(
             np.asarray(down[name], float) < np.asarray(tree[name], float), moved > 0
         )
-    assert not np.asarray(parameters.moved_by_roundoff(key, jnp.zeros(3))).any()
+    assert not np.asarray(parameters.moved_by_epsilon(key, jnp.zeros(3))).any()

@@ -5,6 +5,7 @@ from typing import Any
 
 from landscape.cli import common, subject
 from landscape.errors import RequestError
+from landscape.numbers import percent, with_error
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ def execute(options: Options) -> common.Outcome:
         raise RequestError(
             "objective: evaluate takes a checkpoint; call Objective.evaluate instead"
         )
+    subject.refuse_unused(options, "evaluate", "l2", "devices", "remat")
     loaded = subject.load(options)
     found = evaluate(
         loaded.apply,
@@ -32,14 +34,17 @@ def execute(options: Options) -> common.Outcome:
     data = {"split": options.split, **found}
 
     def show(console: Any) -> None:
-        accuracy, low, high = (100 * found["accuracy" + end] for end in ("", "_lower", "_upper"))
+        loss = with_error(found["loss"], found["loss_standard_error"])
+        accuracy = " % ".join(percent(*(found[f"accuracy{e}"] for e in ("", "_lower", "_upper"))))
         line = (
-            f"{options.split} split, {found['examples']} images: loss {found['loss']:.4f} "
-            f"± {found['loss_standard_error']:.4f} (standard error), accuracy {accuracy:.2f} % "
-            f"[{low:.2f}, {high:.2f}] (95 % interval)"
+            f"{options.split} split, {found['examples']} images: loss {loss} (standard error), "
+            f"accuracy {accuracy} (95 % interval)"
         )
         if options.split == "train":
-            line += "; errors of the population, if the network did not depend on these images"
+            line += (
+                "; they say nothing about new images if the network was trained on these "
+                "(--split test)"
+            )
         console.print(line, markup=False)
 
     return common.Outcome(data, show, brief=True)

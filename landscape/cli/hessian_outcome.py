@@ -5,8 +5,9 @@ from decimal import ROUND_CEILING, ROUND_FLOOR
 from pathlib import Path
 from typing import Any
 
+from landscape import captions
 from landscape.cli import common
-from landscape.numbers import CHECKED, MATRICES, bounds, interval, number
+from landscape.numbers import CHECKED, bounds, interval, number, with_error
 
 # Datasets of an end of a spectrum.
 END = (
@@ -223,8 +224,8 @@ def _bounded(end: dict[str, Any]) -> list[str]:
 def _targets(stored: Any, data: dict[str, Any]) -> Any:
     attributes, entries = stored.attributes, {"whole": data, **data.get("blocks", {})}
     title = (
-        f"{MATRICES[attributes['matrix']]} of the mean loss over {attributes['examples']} "
-        f"examples, loss {attributes['loss']:.4g}, ‖w‖ {attributes['norm']:.4g}"
+        f"{captions.matrix(stored)} of {captions.loss(stored)}, loss {attributes['loss']:.4g}, "
+        f"‖w‖ {attributes['norm']:.4g}"
     )
     columns, rows = (
         ["block", "parameters"],
@@ -274,7 +275,8 @@ def _quantities(stored: Any, data: dict[str, Any]) -> list[list[str]]:
         row("effective dimension at 1", found["estimate"], found["standard_error"])
     if "data_error" in data:
         found = data["data_error"]
-        row("λmax over the analysed images", found["quotient"], found["standard_error"])
+        label = "λmax over the analysed images, standard error over images"
+        row(label, found["quotient"], found["standard_error"])
         if HELD_OUT in found:
             count, split = found["held_out_examples"], found["held_out_split"]
             images = f"{count:,.0f} images of the {split} split"
@@ -300,7 +302,7 @@ def _remarks(stored: Any, data: dict[str, Any]) -> list[str]:
             f"λmax over the {split} images, at least {lower}, lies above the upper bound {upper} "
             "over the analysed ones."
         )
-    if found["held_out_exceeds_upper_bound"]:
+    elif found["held_out_exceeds_upper_bound"]:
         quotient = _pm(found["held_out"], found["held_out_standard_error"])
         remarks.append(
             f"Sharper on the {split} split: on these images the curvature along λmax's vector is "
@@ -345,4 +347,4 @@ def _searched(stored: Any, data: dict[str, Any]) -> Iterator[tuple[str, dict[str
 
 
 def _pm(value: float, error: float) -> str:
-    return f"{value:.4g} ± {error:.2g}" if value == value else ""
+    return with_error(value, error) if value == value else ""

@@ -37,7 +37,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     from landscape.data.preprocessing import preprocess
     from landscape.models import registry
     from landscape.ntk import kernel_eigenvalues, pair_eigenvalues, summarise
-    from landscape.objective.float64 import coarsest_roundoff
+    from landscape.objective.float64 import coarsest_epsilon
 
     if options.objective is not None:
         raise RequestError("objective: a kernel needs the network itself; use --model or Python")
@@ -73,7 +73,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
         "batches": options.batches,
         "epsilon": max(
             float(jax.numpy.finfo(options.dtype or "float32").eps),
-            coarsest_roundoff(apply, params, prepare(images[0])),
+            coarsest_epsilon(apply, params, prepare(images[0])),
         ),
         "parameters_hash": parameters.content_hash(params),
     }

@@ -371,6 +371,21 @@ def _own_objective(reference: str) -> Any:
     return made
 
 
+def refuse_unused(options: Subject, command: str, *names: str) -> None:
+    """Refuse options that the command has no use for, where they were given.
+
+    Raises
+    ------
+    RequestError
+        Which names the option.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(Subject)}
+    for name in names:
+        if getattr(options, name) != defaults[name]:
+            option = name.replace("_", "-")
+            raise RequestError(f"{option}: `{command}` has no use for it; leave --{option} out")
+
+
 def result_path(options: Any, loaded: Loaded | None, name: str) -> Path:
     """``--out``, or ``NAME.h5`` in the run folder, or beside the user's own objective."""
     if options.out is not None:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from landscape import captions
 from landscape.cli import common
 from landscape.errors import OtherVersion, RequestError
-from landscape.numbers import bounds
+from landscape.numbers import MATRICES, bounds
 from landscape.whole_file import whole_file
 
 
@@ -258,8 +259,8 @@ def _sharpness(options: Any, path: Path) -> str:
         if options.hessian:
             raise
         return ""
-    own = read(path).attributes.get("parameters_hash")
-    if found.attributes.get("parameters_hash") != own:
+    own = read(path)
+    if found.attributes.get("parameters_hash") != own.attributes.get("parameters_hash"):
         if options.hessian:
             raise RequestError(f"hessian: {beside} is of another checkpoint than {path}")
         return ""
@@ -269,7 +270,11 @@ def _sharpness(options: Any, path: Path) -> str:
     if not found["done"][place] or low != low:
         return ""
     confidence = float(found.attributes["confidence"])
-    return f"λmax between {' and '.join(bounds(low, high))} ({confidence:.1%})"
+    text = f"λmax between {' and '.join(bounds(low, high))} ({100 * confidence:g} %)"
+    said, matrix = captions.loss(found), captions.matrix(found)
+    if said == captions.loss(own) and matrix == MATRICES["hessian"]:
+        return text
+    return f"{text}\nof the {matrix} of {said}"
 
 
 def _save(figure: Any, name: str, dark: bool) -> None:

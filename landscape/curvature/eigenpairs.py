@@ -36,7 +36,7 @@ class Eigenpairs:
         (k,) The i-th eigenvalue lies between ``lower[i]`` and ``upper[i]`` with probability
         ``confidence``. Both allow for the error of the products.
     confidence
-        Probability that all upper bounds hold; they say that no eigenvalue was missed.
+        Probability that all bounds hold; the upper ones also say that no eigenvalue was missed.
     checks
         (k,) ``u'Hu`` by a program of its own, partly in float64 (see
         :meth:`landscape.Objective.rayleigh_quotient`); NaN for a matrix that has none.

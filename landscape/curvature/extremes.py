@@ -4,9 +4,10 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import get_args
 
 from landscape.curvature.search import Ends, Extremes, Search
-from landscape.errors import RequestError
+from landscape.errors import RequestError, check_choice
 from landscape.journal import Journal
 from landscape.objective import Objective
 from landscape.parameters import Tree
@@ -83,6 +84,7 @@ def extremes(
     -1.000 8.000
     """
     check_request(width, confidence, limit)
+    check_choice("ends", ends, get_args(Ends))
     settings = _Settings(width, confidence, limit, seed, ends, statements, vectors)
     search = settings.search(objective)
     _lockstep(
@@ -131,6 +133,7 @@ def block_extremes(
     Other parameters, errors and references as for :func:`extremes`.
     """
     check_request(width, confidence, limit)
+    check_choice("ends", ends, get_args(Ends))
     settings = _Settings(width, confidence, limit, seed, ends, statements or len(blocks))
     parts = {name: objective.block(leaves) for name, leaves in blocks.items()}
     searches = {name: settings.search(part) for name, part in parts.items()}

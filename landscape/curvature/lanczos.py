@@ -34,7 +34,7 @@ class Tridiagonal:
     size
         Dimension n of the operator.
     epsilon
-        Unit roundoff of its products.
+        Machine epsilon of its products.
     noise
         Their error beyond that, for unit vectors: what the matrix says of itself (central
         differences), or the largest asymmetry ``|v'Hw - w'Hv|`` of two consecutive vectors.

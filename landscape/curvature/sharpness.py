@@ -43,7 +43,7 @@ def quotients(objective: Objective, vector: Tree) -> np.ndarray:
 def loss_rounding(objective: Objective) -> float:
     """How far a difference of two losses near the parameters may be off by rounding.
 
-    Measured in two ways. The loss at parameters that are moved by a unit roundoff, entry by entry
+    Measured in two ways. The loss at parameters that are moved by a machine epsilon, entry by entry
     up or down, differs from the loss by what rounding does to the parameters and to every operation
     after; and the loss differs from the one in float64. Four times the largest of eight such
     differences and of that, and no less than two units in the last place. Infinite where it cannot
@@ -56,7 +56,7 @@ def loss_rounding(objective: Objective) -> float:
     if unmoved and np.isfinite(start) and not np.isfinite(changes[0]):
         return float("inf")
     for number in range(8):
-        moved = parameters.moved_by_roundoff(jax.random.fold_in(key, number), objective.params)
+        moved = parameters.moved_by_epsilon(jax.random.fold_in(key, number), objective.params)
         changes.append(abs(objective.loss(moved) - start))
     finite = [change for change in changes if np.isfinite(change)]
     return max(4 * max(finite, default=0.0), 2 * epsilon * abs(start))

@@ -10,7 +10,7 @@ import numpy as np
 
 from landscape.errors import RequestError
 from landscape.ntk.empirical import Apply, empirical_ntk
-from landscape.objective.float64 import coarsest_roundoff
+from landscape.objective.float64 import coarsest_epsilon
 from landscape.parameters import Tree
 from landscape.results import Stored
 
@@ -143,7 +143,7 @@ def condition_number(
         keep(kernel_eigenvalues(apply, params, batch))
     epsilon = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(params))
     if first_two:  # a network may compute in a coarser type than its parameters have
-        epsilon = max(epsilon, coarsest_roundoff(apply, params, first_two[0]))
+        epsilon = max(epsilon, coarsest_epsilon(apply, params, first_two[0]))
     return summarise(spectra, epsilon, both=both)
 
 

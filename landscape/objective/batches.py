@@ -1,7 +1,7 @@
 """A fixed data set as equally shaped, masked micro-batches on the devices."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,8 @@ class MicroBatches:
                 "batches: got an iterator, which gives its examples only once; "
                 "pass a list, or an object whose __iter__ starts anew"
             )
+        if isinstance(batches, Mapping):
+            raise RequestError("batches: this is one batch; pass a list of batches, [batch]")
         self.source = batches
         self._mesh, self._divided = mesh, divided
         self.size = 0

@@ -26,12 +26,12 @@ def rounding_noise(
     loss, again
         The sum of their losses, evaluated twice.
     nearby
-        The same at parameters a unit roundoff away. An evaluation rounds after every operation, so
-        several such changes add up.
+        The same at parameters a machine epsilon away. An evaluation rounds after every operation,
+        so several such changes add up.
     examples
         How many.
     epsilon
-        The unit roundoff. Where already two evaluations differ, not more than some times this is
+        The machine epsilon. Where already two evaluations differ, not more than some times this is
         taken for rounding: the loss may be random.
     """
     changes = [abs(other - loss) for other in (again, *nearby) if np.isfinite(other - loss)]
@@ -54,7 +54,7 @@ class Losses:
     noise
         What rounding does to the mean loss; see :func:`rounding_noise`.
     epsilon
-        The unit roundoff of their sum.
+        The machine epsilon of their sum.
     """
 
     arranged: Callable[[np.ndarray, np.ndarray], MicroBatch]
@@ -69,11 +69,13 @@ class Losses:
 
     @cached_property
     def spread(self) -> float:
-        """Standard deviation of a few examples' losses; 0 where it is not finite."""
+        """Root mean square difference of a few examples' losses from one; 0 if not finite."""
         rows = np.arange(self.micro.size)
         chosen = np.unique(np.linspace(0, self.micro.examples - 1, 8).astype(int))
         losses = np.array([self.sum(rows, rows == row) for row in chosen])
-        return float(np.std(losses)) if np.isfinite(losses).all() else 0.0
+        if not np.isfinite(losses).all():
+            return 0.0
+        return float(np.hypot.reduce(losses - losses[0]) / np.sqrt(len(losses)))
 
     @cached_property
     def rounding(self) -> float:

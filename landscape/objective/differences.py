@@ -44,7 +44,7 @@ class Differences:
 def choose_differences(gradient: Gradient, point: Tree, key: jax.Array) -> Differences:
     """The step at which products change least, of eleven below and above the usual rule.
 
-    The rule is ``max(|w|, 1)`` times the cube root of the unit roundoff, where truncation and
+    The rule is ``max(|w|, 1)`` times the cube root of the machine epsilon, where truncation and
     rounding balance for a function whose derivatives are all of size one. Sharp directions need
     shorter steps, and a random vector hardly has a part along them, so products are compared for a
     random vector and for what two products make of it.

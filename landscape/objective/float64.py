@@ -98,8 +98,8 @@ class InFloat64:
         return structure, tuple((x.shape, np.dtype(x.dtype)) for x in leaves)
 
 
-def coarsest_roundoff(function: Callable[..., Any], *arguments: Any) -> float:
-    """The unit roundoff of the coarsest floating type that a function computes in.
+def coarsest_epsilon(function: Callable[..., Any], *arguments: Any) -> float:
+    """The machine epsilon of the coarsest floating type that a function computes in.
 
     ``arguments`` are arrays or ``jax.ShapeDtypeStruct``. Types that an operation rounds its inputs
     to count as well; what runs outside of JAX is not seen.

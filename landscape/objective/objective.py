@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 
 from landscape import parameters
 from landscape.devices import gathered, place, replicated
-from landscape.errors import RequestError
+from landscape.errors import RequestError, check_choice
 from landscape.objective.batches import MicroBatch, MicroBatches
 from landscape.objective.consistency import (
     Losses,
@@ -39,6 +39,7 @@ from landscape.objective.rayleigh import RayleighQuotient, quadratic_forms, rayl
 from landscape.parameters import Tree
 
 Loss = Callable[..., jax.Array]
+SecondDerivative = Literal["exact", "central_differences"]
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,11 @@ class Objective:
         state: Tree = None,
         estimate_state: Callable[[Tree, Any, jax.Array], Tree] | None = None,
         record: Mapping[str, Any] | None = None,
-        second_derivative: Literal["exact", "central_differences"] = "exact",
+        second_derivative: SecondDerivative = "exact",
     ):
         parameters.check_floating(params)
         parameters.check_finite(params)
+        check_choice("second_derivative", second_derivative, get_args(SecondDerivative))
         self.mesh = mesh
         self.l2 = float(l2)
         self.curvature: Matrix = "hessian"
@@ -263,8 +265,7 @@ class Objective:
         Schraudolph, Fast curvature matrix-vector products for second-order gradient descent,
         Neural Computation 14 (2002).
         """
-        if curvature not in get_args(Matrix):
-            raise RequestError(f"curvature: {curvature!r} is none of {', '.join(get_args(Matrix))}")
+        check_choice("curvature", curvature, get_args(Matrix))
         if curvature == "gauss_newton":
             _ = self.composite
         other = self._changed()
@@ -277,10 +278,9 @@ class Objective:
         other.l2 = float(l2)
         return other
 
-    def with_second_derivative(
-        self, second_derivative: Literal["exact", "central_differences"]
-    ) -> "Objective":
+    def with_second_derivative(self, second_derivative: SecondDerivative) -> "Objective":
         """The same objective with products by the other way; see the parameter."""
+        check_choice("second_derivative", second_derivative, get_args(SecondDerivative))
         other = self._changed()
         other._second_derivative = second_derivative
         return other
@@ -330,11 +330,12 @@ class Objective:
         Raises
         ------
         RequestError
-            If their structure or shapes differ.
+            If their structure or shapes differ, and if they are not floating or not finite.
         """
-        _check_like(params, self.params, "params")
+        parameters.check_floating(params)
+        parameters.check_finite(params)
         other = self._changed()
-        other.params = params
+        other.params = self._at(params)
         return other
 
     def with_state(self, state: Tree) -> "Objective":
@@ -396,7 +397,7 @@ class Objective:
     def evaluate(self, params: Tree | None = None) -> dict[str, float]:
         """``{"loss": mean loss, ...mean of every metric}`` at ``params`` (the own by default)."""
         self._check()
-        return self._evaluate(self.params if params is None else params)
+        return self._evaluate(self._at(params))
 
     def loss(self, params: Tree | None = None) -> float:
         """The mean loss, L2 term included."""
@@ -408,7 +409,7 @@ class Objective:
         NaN where an operation cannot be carried out in it, or where it does not fit in memory.
         """
         self._check()
-        params = self.params if params is None else params
+        params = self._at(params)
         total = self._total_in_float64(params, next(iter(self._data)))
         if total is None:
             return float("nan")
@@ -419,8 +420,7 @@ class Objective:
     def gradient(self, params: Tree | None = None) -> Tree:
         """Gradient of the mean loss, shaped like ``params``, float32 or better."""
         self._check()
-        at = self.params if params is None else params
-        return self._mean("gradient", at)
+        return self._mean("gradient", self._at(params))
 
     def product(self, vector: Tree) -> Tree:
         """Product of the curvature matrix (the Hessian by default) with a vector.
@@ -544,8 +544,8 @@ class Objective:
         -------
         RayleighQuotient
             NaN where there is none: with central differences, without a second forward derivative,
-            and where it does not fit in memory. Where float64 was refused its error is ten unit
-            roundoffs of the coarsest type that the network computes in.
+            and where it does not fit in memory. Where float64 was refused its error is ten machine
+            epsilons of the coarsest type that the network computes in.
         """
         self._check()
         _check_like(vector, self.params)
@@ -569,6 +569,17 @@ class Objective:
         whole._assembly = dataclasses.replace(self._assembly, whole=True)
         zeros = jax.tree.map(jnp.zeros_like, whole.params)
         return whole, parameters.with_leaves(zeros, vector)
+
+    def _at(self, params: Tree | None) -> Tree:
+        """These parameters on the devices, or the own ones."""
+        if params is None or _is_traced(params):
+            return self.params if params is None else params
+        _check_like(params, self.params, "params")
+        host = [leaf for leaf in jax.tree.leaves(params) if not isinstance(leaf, jax.Array)]
+        if not host:
+            return params
+        arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
+        return parameters.placed_like(arrays, self.params)
 
     def _mean(self, kind: Kind, at: Tree) -> Tree:
         """Mean of a step over the data, plus the L2 term's part."""
@@ -667,7 +678,7 @@ class Objective:
 
         def noise(micro: MicroBatch) -> float:
             moved = (
-                parameters.moved_by_roundoff(jax.random.key(0), self.params, sign)
+                parameters.moved_by_epsilon(jax.random.key(0), self.params, sign)
                 for sign in (1, -1)
             )
             loss, again, *nearby = (

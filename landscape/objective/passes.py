@@ -15,7 +15,7 @@ from landscape.devices import DATA_AXIS, compile_within_memory, split
 from landscape.errors import RequestError
 from landscape.objective.batches import MicroBatch, MicroBatches
 from landscape.objective.derivatives import Kind, Matrix, Order, contribution
-from landscape.objective.float64 import InFloat64, coarsest_roundoff
+from landscape.objective.float64 import InFloat64, coarsest_epsilon
 from landscape.objective.linearized import Linearized
 from landscape.objective.spread import Spread
 from landscape.parameters import Tree, wide
@@ -146,12 +146,12 @@ class Step:
                 "; leave it out"
             ) from error
 
-    def roundoff(
+    def epsilon(
         self, free: Tree, fixed: Fixed, vector: Tree | None, weight: jax.Array, micro: MicroBatch
     ) -> float:
-        """The unit roundoff of the coarsest floating type that it computes in."""
+        """The machine epsilon of the coarsest floating type that it computes in."""
         inputs = (free, fixed, vector, weight, micro.batch, micro.mask)
-        return coarsest_roundoff(_functions(self, "forward")[0], *self._of_one_device(inputs))
+        return coarsest_epsilon(_functions(self, "forward")[0], *self._of_one_device(inputs))
 
     def traced(
         self,

@@ -70,7 +70,7 @@ def rayleigh_quotient(objective: "Objective", vector: Tree) -> RayleighQuotient:
     if not shares:
         first = next(iter(objective._data))
         inputs = (objective.params, objective._fixed, None, objective._scalar(1.0))
-        shares = [10 * objective._step("loss").roundoff(*inputs, first)]
+        shares = [10 * objective._step("loss").epsilon(*inputs, first)]
     share = max(shares)
     leaves = (np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(vector))
     scale = sum(map(len, forms)) * sum(float(np.vdot(leaf, leaf)) for leaf in leaves)

@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from landscape import captions
 from landscape.errors import RequestError
 from landscape.numbers import interval, number, percent
 from landscape.plots import compare, compare_blocks, compare_neurons, compare_training, style
-from landscape.report import measures, subject
+from landscape.report import measures
 from landscape.report.measures import WHOLE
 from landscape.report.run import Run, distinct
 
@@ -57,7 +58,7 @@ def surface_figure(
         vmin=vmin,
         vmax=vmax,
         captions={run.label: _caption(run) for run in runs},
-        label=subject.each(subject.height(run.results["surface"]) for run in runs),
+        label=captions.each(captions.height(run.results["surface"]) for run in runs),
         columns=columns,
     )
 
@@ -97,10 +98,11 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
         found["blocks"] = Picture(
             *_svg(compare_blocks(sharpness)),
             f"λmax of every component of {', '.join(sharpness)} on a logarithmic axis.",
-            f"λmax of the {_matrices(runs)} and of diagonal blocks of it; the lines through the "
-            "points span the lower to the upper bound, where it is wider than the point; a "
-            "triangle at the edge is a bound that is not positive or infinite; an asterisk marks "
-            "what did not converge." + (" Open points: trained with SAM." if sam else ""),
+            f"λmax of the {measures.matrices(runs)} and of diagonal blocks of it; the lines "
+            "through the points span the lower to the upper bound, where it is wider than the "
+            "point; a triangle at the edge is a bound that is not positive or infinite; an "
+            "asterisk marks what did not converge."
+            + (" Open points: trained with SAM." if sam else ""),
         )
     curves = {run.label: run.metrics for run in runs if run.metrics}
     if curves:
@@ -115,25 +117,20 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
 
 def _told_of_surfaces(runs: Sequence[Run]) -> str:
     stored = [run.results["surface"] for run in runs]
-    of = subject.each(map(subject.loss, stored))
+    of = captions.each(map(captions.loss, stored))
     told = [
         f"{of[0].upper()}{of[1:]} around each checkpoint on a plane of two directions "
-        f"({subject.each(map(subject.directions, stored))}). Height, colour and extent are the "
+        f"({captions.each(map(captions.directions, stored))}). Height, colour and extent are the "
         "same in every panel; white lines are contours."
     ]
-    if any(subject.directions(one) == "random and random" for one in stored):
+    if any(captions.directions(one) == "random and random" for one in stored):
         told.append(
             "A random plane almost never holds the sharpest directions, so judge sharpness by the "
             "λmax below each panel and not by the picture."
         )
-    if any(map(subject.interpolated, stored)):
+    if any(map(captions.interpolated, stored)):
         told.append("Some points are interpolated: how many, the panels say.")
     return " ".join(told)
-
-
-def _matrices(runs: Sequence[Run]) -> str:
-    stored = [run.results["hessian"] for run in runs if "hessian" in run.results]
-    return subject.each(map(subject.matrix, stored))
 
 
 def _in_rows(runs: list[Run]) -> tuple[list[Run], int | None]:
@@ -151,11 +148,11 @@ def _caption(run: Run) -> str:
     if sharp:
         lines.append(f"λmax {number(sharp.estimate)} {interval(sharp.lower, sharp.upper)}"
                      + ("" if sharp.converged else " *"))  # fmt: skip
-        if told := subject.departures(run, "hessian"):
+        if told := captions.departures(run.results["hessian"], run.last.get("step")):
             lines.append(f"({', '.join(told)})")
     if accuracy:
         lines.append(" ".join(filter(None, ("test accuracy", *percent(*accuracy)))) + " %")
-    if told := subject.departures(run, "surface"):
+    if told := captions.departures(run.results["surface"], run.last.get("step")):
         lines.append("surface: " + "\n".join(told))
     lines.append(run.status("surface"))
     return "\n".join(filter(None, lines))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 
+from landscape import captions
 from landscape.ntk import ConditionNumber, of_stored
 from landscape.plots import Activity, Sharpness
 from landscape.report.run import Run, finite
@@ -40,6 +41,11 @@ def targets(run: Run) -> list[str]:
     """The blocks of the Hessian that were asked for, finished or not."""
     hessian = run.results.get("hessian")
     return [] if hessian is None else [str(name) for name in hessian["targets"]]
+
+
+def matrices(runs: Iterable[Run]) -> str:
+    """The curvature matrices whose eigenvalues the runs hold."""
+    return captions.matrices(run.results["hessian"] for run in runs if "hessian" in run.results)
 
 
 def whole_blocks(run: Run) -> list[str]:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_FLOOR
 
+from landscape import captions
 from landscape.numbers import CHECKED, DASH, count, interval, number, percent, with_error
-from landscape.report import measures, subject
+from landscape.report import measures
 from landscape.report.measures import WHOLE, Extreme
 from landscape.report.run import NOT_MEASURED, Run, distinct
 from landscape.report.table import Table
@@ -18,7 +19,10 @@ def table1(runs: Iterable[Run]) -> Table:
     rows = [
         ("#Params", *map(_count, runs)),
         ("NTK κ at initialisation", *(_kappa(run, "ntk") for run in runs)),
-        (f"{_matrices(runs)} λmax\n[lower, upper]", *(_bounded(run, WHOLE) for run in runs)),
+        (
+            f"{measures.matrices(runs)} λmax\n[lower, upper]",
+            *(_bounded(run, WHOLE) for run in runs),
+        ),
         ("Test accuracy (%)\n[95 % interval]", *(_accuracy(run) for run in runs)),
         ("Training loss at the checkpoint", *(_loss(run) for run in runs)),
     ]
@@ -59,7 +63,7 @@ def table3(runs: Iterable[Run]) -> Table:
     if any(UNCONVERGED in cell for run in runs for cell in _row3(run)):
         notes.append(f"{UNCONVERGED} not converged to the width that was asked for.")
     return Table(
-        f"Table 3. λmax of diagonal blocks of the {_matrices(runs)}, and norms",
+        f"Table 3. λmax of diagonal blocks of the {measures.matrices(runs)}, and norms",
         columns,
         tuple(_row3(run) for run in runs),
         tuple(notes),
@@ -88,7 +92,7 @@ def components(run: Run) -> Table:
                "λmin", "[lower, upper]", "Residual", "Products")  # fmt: skip
     status = run.status("hessian")
     return Table(
-        f"{run.label}: eigenvalues of the {subject.matrix(run.results['hessian'])}, whole and "
+        f"{run.label}: eigenvalues of the {captions.matrix(run.results['hessian'])}, whole and "
         "block by block",
         columns,
         tuple(rows),
@@ -105,12 +109,12 @@ def planes(runs: Iterable[Run]) -> Table | None:
             continue
         x, y, has = stored["xcoordinates"], stored["ycoordinates"], stored.attributes
         rows.append((
-            run.label, f"{len(x)} × {len(y)}", subject.directions(stored),
+            run.label, f"{len(x)} × {len(y)}", captions.directions(stored),
             *(f"{number(float(c[0]), 3)} to {number(float(c[-1]), 3)}" for c in (x, y)),
             *(number(float(has.get(name, float("nan"))), 3)
               for name in ("length_x", "length_y", "cosine")),
             str(has.get("normalization", DASH)), str(has.get("seed", DASH)),
-            count(subject.interpolated(stored)), run.status("surface") or "complete",
+            count(captions.interpolated(stored)), run.status("surface") or "complete",
         ))  # fmt: skip
     columns = ("Model", "Points", "Directions", "Along 1", "Along 2", "Length 1 / ‖w‖",
                "Length 2 / ‖w‖", "Cosine", "Normalisation", "Seed", "Interpolated",
@@ -146,14 +150,9 @@ def _missing(run: Run) -> str:
     return run.status("hessian") or NOT_MEASURED
 
 
-def _matrices(runs: Sequence[Run]) -> str:
-    stored = [run.results["hessian"] for run in runs if "hessian" in run.results]
-    return subject.each(map(subject.matrix, stored)) or "Hessian"
-
-
 def _departures(runs: Sequence[Run]) -> list[str]:
-    """What eigenvalues are of that is not the usual; see :func:`subject.departures`."""
-    told = {run.label: ", ".join(subject.departures(run, "hessian"))
+    """What eigenvalues are of that is not the usual; see :func:`captions.departures`."""
+    told = {run.label: ", ".join(captions.departures(run.results["hessian"], run.last.get("step")))
             for run in runs if "hessian" in run.results}  # fmt: skip
     if not any(told.values()):
         return []
@@ -235,7 +234,7 @@ def _notes1(runs: Sequence[Run]) -> list[str]:
                           if "confidence" in s.attributes})  # fmt: skip
     if confidences:
         stated = " or ".join(f"{100 * value:g} %" for value in confidences)
-        notes.append(f"λmax of {subject.each(map(subject.loss, stored))}: Ritz value; the true "
+        notes.append(f"λmax of {captions.each(map(captions.loss, stored))}: Ritz value; the true "
                      f"eigenvalue lies within the bounds with a probability of {stated} over the "
                      "random start vector.")  # fmt: skip
     notes += _departures(runs)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from landscape import captions
 from landscape.numbers import number
 from landscape.plots import style
-from landscape.report import measures, subject
+from landscape.report import measures
 from landscape.report.measures import WHOLE, Extreme
 from landscape.report.run import Run
 
@@ -31,9 +32,8 @@ def summary(runs: Sequence[Run]) -> str:
     sharp = {run.label: measures.extreme(run, WHOLE) for run in runs}
     known = {label: value.estimate for label, value in sharp.items() if value}
     if known:
-        stored = [run.results["hessian"] for run in runs if run.label in known]
-        which = subject.each(map(subject.matrix, stored))
-        said.append(_range(f"The largest eigenvalue λmax of the {which}", known, number))
+        which = f"The largest eigenvalue λmax of the {measures.matrices(runs)}"
+        said.append(_range(which, known, number))
     said += _pairs(runs)
     return ". ".join(said) + "."
 
@@ -53,9 +53,9 @@ def warnings(runs: Sequence[Run]) -> list[str]:
                         "parameters; run them again on one checkpoint.")  # fmt: skip
         last = run.last.get("step")
         early = {name: at for name, stored in run.results.items()
-                 if (at := subject.step(stored)) not in (None, last)}  # fmt: skip
+                 if (at := captions.step(stored)) not in (None, last)}  # fmt: skip
         if early and last is not None:
-            steps = subject.each(f"{at:,}" for at in early.values())
+            steps = captions.each(f"{at:,}" for at in early.values())
             told.append(f"{run.label}: {_joined(list(early))} computed at step {steps}; accuracy "
                         f"and log are of step {last:,}.")  # fmt: skip
         found = [measures.extreme(run, name) for name in measures.targets(run)]
@@ -121,7 +121,7 @@ def _differing(runs, name: str, keys: Sequence[str], what: str) -> list[str]:
     for key in keys:
         have = [one for one in stored if key in one.attributes]
         plain = key != "directions"
-        values = {_plain(s.attributes[key]) if plain else subject.directions(s) for s in have}
+        values = {_plain(s.attributes[key]) if plain else captions.directions(s) for s in have}
         if len(values) > 1:
             told.append(f"{what} of different runs differ in {key} "
                         f"({', '.join(sorted(values))}): compare with care.")  # fmt: skip

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from landscape import parameters
 from landscape.curvature import extremes
 from landscape.devices import place, replicated, split
-from landscape.errors import NotFinite, RequestError
+from landscape.errors import NotFinite, RequestError, check_choice
 from landscape.objective import Objective
 from landscape.objective.points import Points
 from landscape.parameters import Tree
@@ -49,6 +49,9 @@ class Measures:
     gradient_norm: bool = False
     lambda_max: float | None = None
     batchnorm: BatchNorm = "frozen"
+
+    def __post_init__(self):
+        check_choice("batchnorm", self.batchnorm, get_args(BatchNorm))
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -158,10 +161,10 @@ class Measurement:
         names = ("max_eig", "max_eig_low", "max_eig_high", "max_eig_converged")
         if not np.isfinite(found[f"{name}_loss"]):
             return dict.fromkeys(names, np.nan)
-        objective = objective.with_params(params)
-        if state is not None:
-            objective = objective.with_state(state)
         try:
+            objective = objective.with_params(params)
+            if state is not None:
+                objective = objective.with_state(state)
             top = extremes(objective, width=self.measures.lambda_max, ends="max").lambda_max
         except NotFinite:  # the loss overflows next to the point; all else ends the surface
             return dict.fromkeys(names, np.nan)

@@ -225,7 +225,8 @@ def test_printed_bounds_contain_the_bounds(measure, tmp_path):
         for end in ("lambda_max_", "lambda_min_", "scan/"):
             for part, value in zip(("estimate", "lower", "upper"), given, strict=True):
                 file[end + part][0] = value
-        file["top/value"][0], file["top/upper"][0] = given[0], given[2]
+        for part, value in zip(("value", "lower", "upper"), given, strict=True):
+            file[f"top/{part}"][0] = value
     cells = [
         [cell.strip() for cell in line.strip("│").split("│")]
         for line in shown(path)
@@ -233,7 +234,7 @@ def test_printed_bounds_contain_the_bounds(measure, tmp_path):
     ]
     found = {row[0]: row for row in cells}
     assert found["whole"][2:5] == found["600"][1:4] == ["33.16", "33.15", "33.17"]
-    assert found["1"][1:3] == ["33.16", "33.17"]
+    assert found["1"][1:4] == ["33.16", "33.15", "33.17"]
     assert found["λmin"][1:] == ["33.16", "[33.15, 33.17]"]
 
 

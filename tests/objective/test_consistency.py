@@ -97,7 +97,7 @@ def test_a_fitted_loss_that_cancels_is_rounding_not_company(seed, gap):
     assert np.isfinite(objective.loss())
 
 
-def test_the_noise_is_what_a_unit_roundoff_of_the_parameters_does():
+def test_the_noise_is_what_an_epsilon_of_the_parameters_does():
     assert rounding_noise(2.0, 2.0, [2.5, 1.0, np.nan], 4, 1e-7) == 32 * 1.0 / 4
     assert rounding_noise(np.inf, np.inf, [np.inf, np.inf], 4, 1e-7) == 0
 

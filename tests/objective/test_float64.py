@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from landscape import Objective, extremes
-from landscape.objective.float64 import InFloat64, NoFloat64, coarsest_roundoff
+from landscape.objective.float64 import InFloat64, NoFloat64, coarsest_epsilon
 from landscape.objective.rayleigh import RayleighQuotient
 
 INDEX = np.array([0, 2, 1], np.int32)
@@ -119,10 +119,10 @@ def test_a_step_tells_the_coarsest_type_it_computes_in_at_any_depth():
     def half(x):
         return jax.lax.map(lambda row: jnp.sum(row.astype(jnp.bfloat16)).astype(jnp.float32), x)
 
-    assert coarsest_roundoff(half, jnp.ones((2, 2))) == 2.0**-7
-    assert coarsest_roundoff(jnp.sin, jnp.ones(2)) == 2.0**-23
+    assert coarsest_epsilon(half, jnp.ones((2, 2))) == 2.0**-7
+    assert coarsest_epsilon(jnp.sin, jnp.ones(2)) == 2.0**-23
     rounded = functools.partial(jax.lax.reduce_precision, exponent_bits=8, mantissa_bits=7)
-    assert coarsest_roundoff(rounded, jnp.ones(2)) == 2.0**-7
+    assert coarsest_epsilon(rounded, jnp.ones(2)) == 2.0**-7
     algorithm = jax.lax.DotAlgorithmPreset.TF32_TF32_F32
     product = functools.partial(jnp.dot, precision=algorithm)
-    assert coarsest_roundoff(product, jnp.ones(2), jnp.ones(2)) == 2.0**-10
+    assert coarsest_epsilon(product, jnp.ones(2), jnp.ones(2)) == 2.0**-10

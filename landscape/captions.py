@@ -4,8 +4,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from landscape.numbers import MATRICES, count
-from landscape.report.run import Run
 from landscape.results import Stored
+
+
+def matrices(results: Iterable[Stored]) -> str:
+    """Those whose eigenvalues are shown together."""
+    return each(map(matrix, results)) or MATRICES["hessian"]
 
 
 def matrix(stored: Stored) -> str:
@@ -53,13 +57,12 @@ def step(stored: Stored) -> int | None:
     return None if found is None or found < 0 else int(found)
 
 
-def departures(run: Run, name: str) -> list[str]:
-    """What sets a result apart from the usual one of its run, for a place with little room.
+def departures(stored: Stored, last_step: int | None = None) -> list[str]:
+    """What sets a result apart from the usual one, for a place with little room.
 
-    The usual one is of the Hessian of the mean training loss at the last step of the log, on two
-    random directions.
+    The usual one is of the Hessian of the mean training loss, on two random directions, at the last
+    step of the training if that is known.
     """
-    stored = run.results[name]
     attributes, told = stored.attributes, []
     if stored.kind == "hessian" and matrix(stored) != MATRICES["hessian"]:
         told.append(matrix(stored))
@@ -72,7 +75,7 @@ def departures(run: Run, name: str) -> list[str]:
             told.append(f"directions {directions(stored)}")
         if interpolated(stored):
             told.append(f"{count(interpolated(stored))} points interpolated")
-    if step(stored) not in (None, run.last.get("step")):
+    if step(stored) not in (None, last_step):
         told.append(f"step {count(step(stored))}")
     return told
 

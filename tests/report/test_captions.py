@@ -6,10 +6,10 @@ import pytest
 import synthetic_runs as made
 from report_page import page
 
-from landscape import report
+from landscape import captions, report
 from landscape.models import registry
 from landscape.parameters import blocks
-from landscape.report import figures, measures, subject, tables, words
+from landscape.report import figures, measures, tables, words
 
 TEST = {**made.DATA, "split": "test", "examples": 360}
 GRID = np.linspace(-1, 1, 9)
@@ -25,7 +25,8 @@ def run(folder, model="ViT-Mini/2", *, hessian=(), surface=(), interpolated=0):
 
 def test_what_is_usual_needs_no_words(tmp_path):
     usual = run(tmp_path / "run", hessian={"checkpoint_step": 300})
-    assert subject.departures(usual, "hessian") == subject.departures(usual, "surface") == []
+    assert captions.departures(usual.results["hessian"], 300) == []
+    assert captions.departures(usual.results["surface"], 300) == []
     assert "over 1,437 training images" in tables.table1([usual]).notes[0]
     assert not any("Not of the Hessian" in note for note in tables.table3([usual]).notes)
     assert not any("step" in line for line in words.warnings([usual]))
@@ -44,7 +45,7 @@ def test_another_matrix_split_loss_or_step_is_told_wherever_its_eigenvalues_stan
     tmp_path, said, words_of_it
 ):
     one = run(tmp_path / "run", hessian=said)
-    assert subject.departures(one, "hessian") == [words_of_it]
+    assert captions.departures(one.results["hessian"], 300) == [words_of_it]
     assert words_of_it in figures._caption(one)
     for table in (tables.table1([one]), tables.table3([one])):
         assert any(words_of_it in note for note in table.notes)
@@ -68,7 +69,7 @@ def test_a_surface_tells_its_directions_and_what_was_interpolated(tmp_path):
     assert "random" not in caption
     assert "interpolated" in caption
     assert "80 points interpolated" in figures._caption(one)
-    assert subject.height(one.results["surface"]) == "training loss"
+    assert captions.height(one.results["surface"]) == "training loss"
     assert "eigenvector:1 and gradient" in tables.planes([one]).rows[0]
 
 
@@ -103,7 +104,7 @@ def test_surfaces_in_different_directions_are_pointed_out(tmp_path):
 
 def test_files_without_these_attributes_are_shown_all_the_same(tmp_path):
     """Those of earlier versions, and those made by hand."""
-    assert "mean loss over images" in subject.loss(
+    assert "mean loss over images" in captions.loss(
         report.collect(_bare(tmp_path / "run")).results["neurons"]
     )
 
