@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from landscape.cli.hessian_outcome import HELD_OUT, MATRICES, read_density
+from landscape.cli.hessian_outcome import HELD_OUT, read_density
 from landscape.errors import RequestError
+from landscape.numbers import MATRICES
 
 
 def draw(path: Path, folder: str) -> None:
