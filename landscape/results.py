@@ -174,6 +174,21 @@ class ResultFile:
             self.annotate(resumed_with=[*resumed, {"since": since, **new}])
         self._environment = {}
 
+    def refuse_other_value(self, name: str, value: float) -> None:
+        """Refuse to go on where a stored attribute is another now, beyond rounding.
+
+        Raises
+        ------
+        RequestError
+            Which names both: what was measured is no longer what it was.
+        """
+        stored = float(self._file.attrs[name])
+        if self.resumed and not np.isclose(stored, value, rtol=0.01, atol=1e-7, equal_nan=True):
+            raise RequestError(
+                f"result: {self.path} was made with {name} {stored:.6g}, which is {value:.6g} now: "
+                "another loss function or preprocessing? use another --out or move the file away"
+            )
+
     def annotate(self, **attributes: Any) -> None:
         """Store attributes that are known only at the end."""
         for name, value in attributes.items():

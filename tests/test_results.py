@@ -131,6 +131,16 @@ def test_of_two_first_starts_at_once_neither_replaces_the_file_of_the_other(
         pass
 
 
+@pytest.mark.parametrize("value", [1.0, 1e-5, np.nan])
+def test_a_value_that_changed_beyond_rounding_ends_a_resumed_file(tmp_path, value):
+    with make(tmp_path / "s.h5", origin={**ORIGIN, "loss": value}) as file:
+        file.refuse_other_value("loss", 7.0)  # a new file has nothing to lose
+    with make(tmp_path / "s.h5") as file:
+        file.refuse_other_value("loss", value * (1 + 1e-4))
+        with pytest.raises(RequestError, match=f"made with loss {value:.6g}, which is 7 now"):
+            file.refuse_other_value("loss", 7.0)
+
+
 def test_a_difference_of_schemas_comes_before_others():
     found = results.difference({"a": 1, "schema": 1, "x": 2}, {"b": 1, "schema": 2, "x": 2})
     assert found == ("schema", "1", "2")

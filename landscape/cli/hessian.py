@@ -92,7 +92,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     settings = {name: getattr(options, name) for name in _SETTINGS}
     settings["held_out"] = {} if other is None else other.describe()["data"]
     request = {**described, **settings, "targets": ["whole", *blocks], "blocks": blocks}
-    plan = _Plan(options, blocks, objective, other)
+    plan, loss = _Plan(options, blocks, objective, other), objective.loss()
     if options.linearize:
         objective = objective.linearized()
     with (
@@ -108,13 +108,14 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
                     **described,  # a user's record may hold any name
                     **settings,
                     "norm": float(parameters.norm(objective.params)),
-                    "loss": objective.loss(),
+                    "loss": loss,
                     "command": common.command_line("hessian", options),
                 }
             ),
         ) as file,
         common.bars(options, make_bar)("hessian", len(plan.tasks)) as advance,
     ):
+        file.refuse_other_value("loss", loss)
         journal = Journal.of_request(path.with_name(f"{path.name}.partial"), file.request)
         _Work(options, plan, objective, file, journal, advance).all()
         journal.discard()

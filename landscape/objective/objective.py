@@ -278,6 +278,12 @@ class Objective:
         other.l2 = float(l2)
         return other
 
+    def with_record(self, record: Mapping[str, Any]) -> "Objective":
+        """The same objective with more in its record; see the parameter."""
+        other = copy.copy(self)
+        other._record = {**self._record, **record}
+        return other
+
     def with_second_derivative(self, second_derivative: SecondDerivative) -> "Objective":
         """The same objective with products by the other way; see the parameter."""
         check_choice("second_derivative", second_derivative, get_args(SecondDerivative))

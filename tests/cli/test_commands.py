@@ -205,6 +205,32 @@ def test_a_configuration_file_is_overridden_by_flags(run, call, tmp_path):
     assert "dtype is 'float8', use one of bfloat16" in call(*asked)[2]
 
 
+@pytest.mark.parametrize(
+    "command", ["hessian --blocks none --ends max", "surface --y none --grid 3"]
+)
+def test_a_result_of_an_edited_objective_is_not_gone_on_with(call, tmp_path, command):
+    """Neither the parameters nor the data tell that the loss is another."""
+    source = """
+import jax.numpy as jnp
+from landscape import Objective
+def make():
+    def loss(w, batch):
+        return ({} * w[0]**2 + 0.1 * w[1]**2) * batch
+    return Objective(loss, jnp.array([1.0, 1.0]), [jnp.ones(4)])
+"""
+    name, *more = command.split()
+    if name == "surface":
+        more += ["--normalize", "none", "--ignore", "^$"]
+    arguments = [*more, "--objective", f"{tmp_path / 'own.py'}:make", "--out", tmp_path / "r.h5"]
+    (tmp_path / "own.py").write_text(source.format(0.5))
+    assert call(name, *arguments)[0] == 0
+    assert call(name, *arguments)[0] == 0
+    (tmp_path / "own.py").write_text(source.format(7))
+    status, _, error = call(name, *arguments)
+    assert status == 2
+    assert "was made with objective_file=" in error
+
+
 def test_a_users_own_objective(call, tmp_path):
     (tmp_path / "own.py").write_text(
         "import jax.numpy as jnp, numpy as np, landscape\n"

@@ -197,9 +197,10 @@ def test_the_other_split_is_searched_and_all_bounds_share_the_confidence(
     for quotient, exceeds in ((0.5 * upper, False), (2 * upper, True)):
         with h5py.File(path, "r+") as file:
             file["data_error/held_out"][...] = quotient
+            file["data_error/held_out_lambda_max_lower"][...] = 0.5 * upper
         assert hessian.summary(path).data["data_error"]["held_out_exceeds_upper_bound"] == exceeds
         assert any(line.startswith(told) for line in shown(path)) == exceeds
-    # λmax itself may lie above where the quotient of that vector does not.
+    # λmax itself may lie above, which says it all.
     told = "λmax over the test images, at least "
     with h5py.File(path, "r+") as file:
         file["data_error/held_out"][...] = 0.5 * upper
