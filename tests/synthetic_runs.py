@@ -59,15 +59,16 @@ def write_config(folder: Path, model: str, rho: float = 0.0) -> None:
 
 
 def write_hessian(
-    folder: Path, targets, scale=100.0, *, done=None, power=True, parameters_hash="p0", **said
-):
+    folder: Path, targets, scale=100.0, *, done=None, power=True, parameters_hash="p0",
+    refuted=(), **said,
+):  # fmt: skip
     """λmax of target number i is ``scale / (i + 1)``; target 1 did not converge.
 
-    ``said`` are further attributes.
+    The check refutes those of the targets in ``refuted``; ``said`` are further attributes.
     """
     fields = {name: Field((len(targets),)) for name in
               (*EXTREME, "products", "lambda_max_converged", "lambda_min_converged",
-               "power_estimate", "power_residual")}  # fmt: skip
+               "lambda_max_confirmed", "power_estimate", "power_residual")}  # fmt: skip
     with ResultFile(
         folder / "hessian.h5", "hessian", request={}, fields=fields, done=(len(targets),),
         constants={"targets": targets, "parameters": 21000 // np.arange(1, len(targets) + 1)},
@@ -83,7 +84,8 @@ def write_hessian(
                 lambda_max_check=1.001 * value, lambda_min_check=-value / 20,
                 lambda_min_estimate=-value / 20, lambda_min_lower=-value / 19,
                 lambda_min_upper=-value / 21, lambda_min_residual=0.02, products=24,
-                lambda_max_converged=float(i != 1), lambda_min_converged=1.0,
+                lambda_max_converged=float(i != 1 and targets[i] not in refuted),
+                lambda_max_confirmed=float(targets[i] not in refuted), lambda_min_converged=1.0,
                 power_estimate=0.9 * value if power and i == 0 else np.nan,
                 power_residual=3.25 if power and i == 0 else np.nan,
             )  # fmt: skip

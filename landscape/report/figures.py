@@ -101,7 +101,7 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
             f"λmax of the {measures.matrices(runs)} and of diagonal blocks of it; the lines "
             "through the points span the lower to the upper bound, where it is wider than the "
             "point; a triangle at the edge is a bound that is not positive or infinite; an "
-            "asterisk marks what did not converge."
+            "asterisk marks what did not converge or was not confirmed."
             + (" Open points: trained with SAM." if sam else ""),
         )
     curves = {run.label: run.metrics for run in runs if run.metrics}
@@ -147,7 +147,7 @@ def _caption(run: Run) -> str:
     sharp, accuracy = measures.extreme(run, WHOLE), measures.accuracy(run)
     if sharp:
         lines.append(f"λmax {number(sharp.estimate)} {interval(sharp.lower, sharp.upper)}"
-                     + ("" if sharp.converged else " *"))  # fmt: skip
+                     + (f" {sharp.mark}" if sharp.mark else ""))  # fmt: skip
         if told := captions.departures(run.results["hessian"], run.last.get("step")):
             lines.append(f"({', '.join(told)})")
     if accuracy:

@@ -19,13 +19,20 @@ _UNIT = re.compile(r"block\d+/unit\d+|layer\d+/\d+")
 _JOINT = ("attention", "token_mlp", "mlp", "channel_mlp")  # of all layers together
 _HEIGHTS = ("train_loss", "test_loss")  # of a surface, whichever it has
 CONFIDENCE = 0.95  # of the interval around an accuracy
+UNCONVERGED, UNCONFIRMED = "*", "†"
+MARKS = {
+    UNCONVERGED: "not converged to the width that was asked for.",
+    UNCONFIRMED: "not confirmed: the products along its vector, or their check by another program, "
+    "give another value. The bounds span both; run `analysis_cli.py doctor`.",
+}
 
 
 @dataclass(frozen=True)
 class Extreme:
     """An extreme eigenvalue of one block with its bounds, as stored.
 
-    ``check`` is the quotient of its vector by another program, NaN where there is none.
+    ``check`` is the quotient of its vector by another program, NaN where there is none;
+    ``confirmed`` is False where that or the products along the vector contradict the estimate.
     """
 
     estimate: float
@@ -35,6 +42,12 @@ class Extreme:
     products: int
     converged: bool
     check: float = math.nan
+    confirmed: bool = True
+
+    @property
+    def mark(self) -> str:
+        """What stands behind the estimate: nothing, or one of ``MARKS``."""
+        return "" if self.converged else UNCONVERGED if self.confirmed else UNCONFIRMED
 
 
 def targets(run: Run) -> list[str]:
@@ -76,9 +89,11 @@ def extreme(run: Run, target: str, end: str = "max") -> Extreme | None:
         return None
     products = hessian["products"][place]
     checks = hessian.data.get(f"lambda_{end}_check")
+    confirmed = hessian.data.get(f"lambda_{end}_confirmed")
     return Extreme(
         **value,
         check=math.nan if checks is None else float(checks[place]),
+        confirmed=confirmed is None or bool(confirmed[place] != 0),
         products=int(products) if np.isfinite(products) else 0,
         converged=bool(hessian[f"lambda_{end}_converged"][place] == 1),
     )

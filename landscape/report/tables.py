@@ -6,11 +6,9 @@ from decimal import ROUND_FLOOR
 from landscape import captions
 from landscape.numbers import CHECKED, DASH, count, interval, number, percent, with_error
 from landscape.report import measures
-from landscape.report.measures import WHOLE, Extreme
+from landscape.report.measures import MARKS, WHOLE, Extreme
 from landscape.report.run import NOT_MEASURED, Run, distinct
 from landscape.report.table import Table
-
-UNCONVERGED = "*"
 
 
 def table1(runs: Iterable[Run]) -> Table:
@@ -60,13 +58,12 @@ def table3(runs: Iterable[Run]) -> Table:
         "Bounds are in the detailed tables.",
         *_departures(runs),
     ]
-    if any(UNCONVERGED in cell for run in runs for cell in _row3(run)):
-        notes.append(f"{UNCONVERGED} not converged to the width that was asked for.")
+    rows = tuple(_row3(run) for run in runs)
     return Table(
         f"Table 3. λmax of diagonal blocks of the {measures.matrices(runs)}, and norms",
         columns,
-        tuple(_row3(run) for run in runs),
-        tuple(notes),
+        rows,
+        (*notes, *_marks(cell for row in rows for cell in row[1:])),
     )
 
 
@@ -86,7 +83,8 @@ def components(run: Run) -> Table:
         rows.append((
             name, count(size), number(largest.estimate), interval(largest.lower, largest.upper),
             number(largest.check), number(largest.residual, 2),
-            "yes" if largest.converged else "no", *_smallest(smallest), count(largest.products),
+            f"no{largest.mark}" if largest.mark else "yes", *_smallest(smallest),
+            count(largest.products),
         ))  # fmt: skip
     columns = ("Block", "Parameters", "λmax", "[lower, upper]", "Checked", "Residual", "Converged",
                "λmin", "[lower, upper]", "Residual", "Products")  # fmt: skip
@@ -96,7 +94,7 @@ def components(run: Run) -> Table:
         "block by block",
         columns,
         tuple(rows),
-        (CHECKED, status) if status else (CHECKED,),
+        tuple(filter(None, (CHECKED, *_marks(row[6] for row in rows), status))),
     )
 
 
@@ -168,7 +166,13 @@ def _bounded(run: Run, target: str) -> str:
 
 
 def _estimate(value: Extreme) -> str:
-    return number(value.estimate) + ("" if value.converged else UNCONVERGED)
+    return number(value.estimate) + value.mark
+
+
+def _marks(cells: Iterable[str]) -> list[str]:
+    """What the marks behind eigenvalues mean, of those that are there."""
+    seen = "".join(cells)
+    return [f"{mark} {meaning}" for mark, meaning in MARKS.items() if mark in seen]
 
 
 def _power(run: Run) -> str:
@@ -238,8 +242,7 @@ def _notes1(runs: Sequence[Run]) -> list[str]:
                      f"eigenvalue lies within the bounds with a probability of {stated} over the "
                      "random start vector.")  # fmt: skip
     notes += _departures(runs)
-    if any(UNCONVERGED in _bounded(run, WHOLE) for run in runs):
-        notes.append(f"{UNCONVERGED} not converged to the width that was asked for.")
+    notes += _marks(_bounded(run, WHOLE) for run in runs)
     if any(measures.power_iteration(run) for run in runs):
         notes.append("Power iteration has no bounds: it can stop far below λmax; the residual "
                      "‖Hv − λv‖ only says that some eigenvalue is that near.")  # fmt: skip

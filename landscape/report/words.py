@@ -6,7 +6,7 @@ from landscape import captions
 from landscape.numbers import number
 from landscape.plots import style
 from landscape.report import measures
-from landscape.report.measures import WHOLE, Extreme
+from landscape.report.measures import MARKS, WHOLE, Extreme
 from landscape.report.run import Run
 
 
@@ -41,7 +41,7 @@ def summary(runs: Sequence[Run]) -> str:
 def warnings(runs: Sequence[Run]) -> list[str]:
     """Reasons not to compare, or not to trust, some of the numbers."""
     told = [problem for run in runs for problem in run.problems]
-    loose = []
+    marked: dict[str, list[str]] = {mark: [] for mark in MARKS}
     for run in runs:
         hashes = {
             name: stored.attributes["parameters_hash"]
@@ -59,13 +59,12 @@ def warnings(runs: Sequence[Run]) -> list[str]:
             told.append(f"{run.label}: {_joined(list(early))} computed at step {steps}; accuracy "
                         f"and log are of step {last:,}.")  # fmt: skip
         found = [measures.extreme(run, name) for name in measures.targets(run)]
-        count = sum(value is not None and not value.converged for value in found)
-        if count:
-            loose.append(f"{run.label} ({count} of {len(found)})")
-    if loose:
-        told.append("Eigenvalues that did not converge to the width that was asked for, or that "
-                    "the check along their vector does not confirm (marked with an asterisk; no "
-                    f"more is known of them than their bounds): {_joined(loose)}.")  # fmt: skip
+        for mark, runs_marked in marked.items():
+            count = sum(value is not None and value.mark == mark for value in found)
+            if count:
+                runs_marked.append(f"{run.label} ({count} of {len(found)})")
+    told += [f"Eigenvalues marked {mark} in {_joined(where)}: {MARKS[mark]}"
+             for mark, where in marked.items() if where]  # fmt: skip
     edge = [f"{run.label} ({stored.attributes.get('head', '?')} head, rank "
             f"{found.attainable_rank or found.rank}, batches of {found.eigenvalues.shape[1]})"
             for run in runs for name, stored in run.results.items() if name.startswith("ntk")

@@ -8,7 +8,7 @@ import synthetic_runs as made
 from rich.console import Console
 
 from landscape import numbers, report
-from landscape.report import measures, words
+from landscape.report import figures, measures, words
 from landscape.report.tables import components
 
 
@@ -70,6 +70,20 @@ def test_what_did_not_converge_is_marked(tmp_path):
     table = report.table1([report.collect(tmp_path)])
     assert table.rows[2][1] == "50.00*\n[49.95, 75.00]"
     assert any(note.startswith("* not converged") for note in table.notes)
+
+
+def test_what_its_check_refutes_is_not_called_too_wide(tmp_path):
+    made.write_hessian(tmp_path, ["whole"], refuted=["whole"])
+    run = report.collect(tmp_path)
+    assert report.table1([run]).rows[2][1] == "100.0†\n[99.90, 100.5]"
+    assert components(run).rows[0][6] == "no†"
+    for table in (report.table1([run]), report.table3([run]), components(run)):
+        assert [note[:15] for note in table.notes if note[0] in "*†"] == ["† not confirmed"]
+    made.write_surface(tmp_path, np.ones((3, 3)))
+    caption = figures._caption(report.collect(tmp_path))
+    assert caption == "λmax 100.0 [99.90, 100.5] †"
+    [told] = [line for line in words.warnings([run]) if "marked" in line]
+    assert told.startswith(f"Eigenvalues marked † in {tmp_path.name} (1 of 1): not confirmed")
 
 
 MSA, MLP = "All MSA / token MLPs", "All MLPs / channel MLPs"
@@ -161,7 +175,8 @@ def test_unfinished_files_are_said_to_be_incomplete(tmp_path):
     listed = components(run)
     assert len(listed.rows) == count
     assert listed.rows[-1][2] == "not measured"
-    assert listed.notes == (numbers.CHECKED, f"incomplete (4 of {count})")
+    assert listed.notes[0] == numbers.CHECKED
+    assert listed.notes[-1] == f"incomplete (4 of {count})"
 
 
 def test_models_with_unknown_blocks_have_a_whole_all_the_same(tmp_path):
@@ -178,9 +193,9 @@ def test_the_detailed_table_lists_every_target_with_both_ends(runs):
         "whole", "21,000", "180.0", "[179.8, 180.8]", "180.2", "0.010", "yes",
         "−9.000", "[−9.474, −8.571]", "0.020", "24",
     )  # fmt: skip
-    assert table.rows[1][6] == "no"
+    assert table.rows[1][6] == "no*"
     assert table.columns[4] == "Checked"
-    assert table.notes == (numbers.CHECKED,)
+    assert [note[:14] for note in table.notes] == [numbers.CHECKED[:14], "* not converge"]
 
 
 def test_of_a_smallest_eigenvalue_that_did_not_converge_only_the_bounds_are_shown(tmp_path):
