@@ -9,6 +9,7 @@ from typing import Any
 from landscape.numbers import DASH
 from landscape.report.run import Run
 from landscape.report.table import Table
+from landscape.results import Stored
 
 HOLDS = {
     "hessian": "#Params, λmax and λmin with bounds, power iteration, training loss, ‖w‖₂",
@@ -17,6 +18,22 @@ HOLDS = {
     "ntk-lecun": "NTK κ, non-zero head",
     "neurons": "active neurons, ‖a‖₂",
 }
+
+
+def environments_of(stored: Stored) -> list[dict[str, Any]]:
+    """Where a result was computed: first, and wherever it was gone on with (its ``since``)."""
+    found = [stored.attributes]
+    for later in stored.attributes.get("resumed_with", []):
+        found.append(found[-1] | later)
+    return found
+
+
+def failed_checks(environment: dict[str, Any]) -> list[str]:
+    """What the compiler computed wrongly there, as far as that was tried."""
+    backend = environment.get("backend")
+    if not isinstance(backend, dict) or backend.get("verdict") != "failed":
+        return []
+    return list(map(str, backend.get("failed") or ["not said which"]))
 
 
 def provenance(runs: Iterable[Run], beside: Path) -> list[Table]:
@@ -50,7 +67,11 @@ def provenance(runs: Iterable[Run], beside: Path) -> list[Table]:
                 str(has.get("seed", DASH)),
                 str(has.get("parameters_hash", DASH)),
                 _identity(has.get("data")),
-                _environment(has.get("versions"), has.get("device"), environments),
+                "\n".join(
+                    _environment(found, environments)
+                    + (f" since {found['since']}" if "since" in found else "")
+                    for found in environments_of(stored)
+                ),
                 str(has.get("created", DASH)),
             ))  # fmt: skip
     columns = ("File", "Numbers from it", "Command", "Seed", "Parameters", "Data",
@@ -58,7 +79,13 @@ def provenance(runs: Iterable[Run], beside: Path) -> list[Table]:
     tables = [Table("Files and commands", columns, tuple(rows))]
     if environments:
         numbered = tuple((key, text) for text, key in environments.items())
-        tables.append(Table("Environments", ("", "Versions and device"), numbered))
+        tables.append(
+            Table(
+                "Environments",
+                ("", "Versions, device, flags and the check of the compiler"),
+                numbered,
+            )
+        )
     return tables
 
 
@@ -67,7 +94,7 @@ def _logs(run: Run, beside: Path, environments: dict[str, str]) -> list[tuple[st
     config = run.config
     training, data = run.section("training"), run.section("data")
     settings = ", ".join(f"{key} {value}" for key, value in training.items() if value is not None)
-    environment = _environment(config.get("versions"), None, environments)
+    environment = _environment({"versions": config.get("versions")}, environments)
     seed = str(training.get("seed", data.get("seed", DASH)))
     rows = []
     if config:
@@ -93,15 +120,21 @@ def _identity(data: Any) -> str:
     return "\n".join(filter(None, parts)) or DASH
 
 
-def _environment(versions: Any, device: Any, environments: dict[str, str]) -> str:
+def _environment(of: dict[str, Any], environments: dict[str, str]) -> str:
     """The number of an environment: most files share one."""
+    versions, device, backend = (of.get(name) for name in ("versions", "device", "backend"))
     if not versions and not device:
         return DASH
     if isinstance(versions, dict):
         text = ", ".join(f"{name} {version}" for name, version in versions.items())
     else:
         text = json.dumps(versions) if versions else ""
-    text = "; ".join(filter(None, [text, str(device) if device else ""]))
+    backend = backend if isinstance(backend, dict) else {}
+    flags = " ".join(map(str, backend.get("flags", ())))
+    check = f"compiler check {backend['verdict']}" if "verdict" in backend else ""
+    if wrong := failed_checks(of):
+        check += f": {', '.join(wrong)}"
+    text = "; ".join(filter(None, [text, str(device) if device else "", flags, check]))
     return environments.setdefault(text, f"E{len(environments) + 1}")
 
 

@@ -7,6 +7,7 @@ from landscape.numbers import number
 from landscape.plots import style
 from landscape.report import measures
 from landscape.report.measures import MARKS, WHOLE, Extreme
+from landscape.report.provenance import environments_of, failed_checks
 from landscape.report.run import Run
 
 
@@ -58,6 +59,7 @@ def warnings(runs: Sequence[Run]) -> list[str]:
             steps = captions.each(f"{at:,}" for at in early.values())
             told.append(f"{run.label}: {_joined(list(early))} computed at step {steps}; accuracy "
                         f"and log are of step {last:,}.")  # fmt: skip
+        told += _environments(run)
         found = [measures.extreme(run, name) for name in measures.targets(run)]
         for mark, runs_marked in marked.items():
             count = sum(value is not None and value.mark == mark for value in found)
@@ -77,6 +79,25 @@ def warnings(runs: Sequence[Run]) -> list[str]:
     told += _differing(runs, "surface", ("directions", "normalization", *loss), "Surfaces")
     for name in ("ntk", "ntk-lecun"):
         told += _differing(runs, name, ("batch_size", "activation"), "Kernels")
+    return told
+
+
+def _environments(run: Run) -> list[str]:
+    """Results of a compiler that computes wrongly, and those of more than one environment."""
+    told = []
+    for name, stored in run.results.items():
+        found = environments_of(stored)
+        if wrong := list(dict.fromkeys(check for one in found for check in failed_checks(one))):
+            told.append(f"{run.label}: {name} was computed where the compiler fails its checks "
+                        f"({_joined(wrong)}); run `analysis_cli.py doctor`, then measure "
+                        "again.")  # fmt: skip
+        if len(found) > 1:
+            new = [
+                key for one in stored.attributes["resumed_with"] for key in one if key != "since"
+            ]
+            told.append(f"{run.label}: {name} was begun in one environment and gone on with in "
+                        f"another ({_joined(list(dict.fromkeys(new)))}); see where the numbers "
+                        "come from.")  # fmt: skip
     return told
 
 

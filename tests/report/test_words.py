@@ -1,6 +1,8 @@
 import h5py
 import numpy as np
+import pytest
 import synthetic_runs as made
+from report_page import page
 
 from landscape import report
 from landscape.report import words
@@ -35,6 +37,34 @@ def test_analyses_of_different_parameters_are_pointed_out(tmp_path):
     made.write_neurons(tmp_path, ["fc"])
     (warning,) = words.warnings([report.collect(tmp_path)])
     assert "hessian and neurons were computed from different parameters" in warning
+
+
+FAILED = {"flags": ["--xla_f=1"], "verdict": "failed", "failed": ["jax issue 1"], "by": "doctor"}
+LATER = {"since": "2026-02-03T00:00:00Z", "device": "8 x gpu", "backend": FAILED}
+
+
+@pytest.mark.parametrize("said", [{"backend": FAILED}, {"resumed_with": [LATER]}])
+def test_a_failed_check_of_the_compiler_is_pointed_out(tmp_path, said):
+    made.write_hessian(tmp_path, ["whole"], **said)
+    run = report.collect(tmp_path)
+    told = " ".join(words.warnings([run]))
+    assert "hessian was computed where the compiler fails its checks (jax issue 1)" in told
+    assert "--xla_f=1; compiler check failed: jax issue 1" in page([run], tmp_path).text
+
+
+def test_results_of_two_environments_are_pointed_out_and_both_are_listed(tmp_path):
+    made.write_hessian(tmp_path, ["whole"], resumed_with=[LATER, {"since": "now", "device": "x"}])
+    run = report.collect(tmp_path)
+    told = " ".join(words.warnings([run]))
+    assert "gone on with in another (device and backend)" in told
+    text = page([run], tmp_path).text
+    assert "E1 E2 since 2026-02-03T00:00:00Z E3 since now" in text
+    assert "8 x gpu" in text
+
+
+def test_a_compiler_that_passed_is_no_reason_to_be_careful(tmp_path):
+    made.write_hessian(tmp_path, ["whole"], backend={**FAILED, "verdict": "passed", "failed": []})
+    assert words.warnings([report.collect(tmp_path)]) == []
 
 
 def test_surfaces_with_different_normalisation_are_pointed_out(runs, tmp_path):
