@@ -38,6 +38,7 @@ def write_config(folder: Path, model: str, rho: float = 0.0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps({
         "schema": 1,
+        "steps": 300,
         "model": {"name": model, "classes": 10, "image_shape": [8, 8, 1]},
         "data": {"reference": "digits", "train_examples": 1437, "test_examples": 360},
         "training": {"optimizer": "adamw", "rho": rho, "seed": 0},

@@ -136,12 +136,17 @@ def accuracy(run: Run) -> tuple[float, float, float] | None:
 
 
 def training_loss(run: Run) -> float | None:
-    """The loss at the checkpoint over the examples of the Hessian, else the last one logged."""
+    """The loss at the checkpoint over the examples of the Hessian, else the last one logged.
+
+    Without the L2 term, which the loss in the file contains.
+    """
     hessian = run.results.get("hessian")
     if hessian is not None and not loss_is_logged(run):
-        return float(hessian.attributes["loss"])
-    value = run.last.get("train_loss")
-    return None if value is None else float(value)
+        has = hessian.attributes
+        l2 = float(has.get("l2", 0.0))
+        return float(has["loss"]) - (l2 / 2 * float(has["norm"]) ** 2 if l2 else 0.0)
+    logged = [line["train_loss"] for line in run.metrics if line.get("train_loss") is not None]
+    return float(logged[-1]) if logged else None
 
 
 def loss_is_logged(run: Run) -> bool:

@@ -73,6 +73,13 @@ class Run:
         evaluated = [line for line in self.metrics if "test_accuracy" in line]
         return (evaluated or list(self.metrics) or [{}])[-1]
 
+    @property
+    def unfinished(self) -> str:
+        """Where the log ends, if that is before the end of the training; else nothing."""
+        steps, last = self.config.get("steps"), (self.metrics or ({},))[-1].get("step")
+        early = isinstance(steps, int) and isinstance(last, int) and last < steps
+        return f"step {last:,} of {steps:,}" if early else ""
+
     def status(self, name: str) -> str:
         """Why a result is not there or ``"incomplete (n of m)"``; nothing for a complete one."""
         stored = self.results.get(name)

@@ -262,6 +262,8 @@ def _notes1(runs: Sequence[Run]) -> list[str]:
         notes.append("Test accuracy with Wilson's 95 % interval for the population that the test "
                      "images were drawn from; how much training again would change it is not in "
                      "it.")  # fmt: skip
+    if any(float(one.attributes.get("l2", 0.0)) for one in stored):
+        notes.append("Training loss: without the L2 term.")
     logged = [run.label for run in runs if measures.loss_is_logged(run)
               and measures.training_loss(run) is not None]  # fmt: skip
     if logged:

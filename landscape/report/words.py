@@ -52,13 +52,16 @@ def warnings(runs: Sequence[Run]) -> list[str]:
         if len(set(hashes.values())) > 1:
             told.append(f"{run.label}: {_joined(list(hashes))} were computed from different "
                         "parameters; run them again on one checkpoint.")  # fmt: skip
+        if run.unfinished:
+            told.append(f"{run.label}: its training is not finished, the log ends at "
+                        f"{run.unfinished}.")  # fmt: skip
         last = run.last.get("step")
         early = {name: at for name, stored in run.results.items()
                  if (at := captions.step(stored)) not in (None, last)}  # fmt: skip
         if early and last is not None:
             steps = captions.each(f"{at:,}" for at in early.values())
-            told.append(f"{run.label}: {_joined(list(early))} computed at step {steps}; accuracy "
-                        f"and log are of step {last:,}.")  # fmt: skip
+            told.append(f"{run.label}: {_joined(list(early))} computed at step {steps}; test "
+                        f"accuracy is of step {last:,}.")  # fmt: skip
         told += _environments(run)
         found = [measures.extreme(run, name) for name in measures.targets(run)]
         for mark, runs_marked in marked.items():

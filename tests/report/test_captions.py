@@ -76,7 +76,7 @@ def test_a_surface_tells_its_directions_and_what_was_interpolated(tmp_path):
 def test_results_of_another_step_than_the_log_are_pointed_out(tmp_path):
     one = run(tmp_path / "run", hessian={"checkpoint_step": 30})
     (told,) = (line for line in words.warnings([one]) if "step" in line)
-    assert "hessian computed at step 30; accuracy and log are of step 300" in told
+    assert "hessian computed at step 30; test accuracy is of step 300" in told
 
 
 @pytest.mark.parametrize("key", ["loss_name", "dtype", "matrix", "l2"])

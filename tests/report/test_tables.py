@@ -159,6 +159,26 @@ def test_absent_files_are_said_to_be_not_measured(tmp_path):
     assert any("last logged step" in note for note in table.notes)
 
 
+def test_the_training_loss_is_shown_without_the_l2_term(tmp_path):
+    made.write_hessian(tmp_path, ["whole"], loss=0.25 + 0.1 / 2 * 9, norm=3.0, l2=0.1)
+    table = report.table1([report.collect(tmp_path)])
+    assert table.cell("Training loss at the checkpoint", tmp_path.name) == "0.2500"
+    assert "Training loss: without the L2 term." in table.notes
+
+
+def test_the_logged_loss_is_that_of_the_last_line_not_of_the_last_evaluation(tmp_path):
+    made.write_config(tmp_path, "ViT")
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()[:295]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    run = report.collect(tmp_path)
+    assert run.last["step"] == 270
+    last = json.loads(lines[-1])["train_loss"]
+    found = report.table1([run]).cell("Training loss at the checkpoint", "ViT")
+    assert found == numbers.number(last)
+    [told] = words.warnings([run])
+    assert told == "ViT: its training is not finished, the log ends at step 295 of 300."
+
+
 def test_unfinished_files_are_said_to_be_incomplete(tmp_path):
     made.write_hessian(tmp_path, made.VIT, done=4)
     made.write_ntk(tmp_path, [1.0, 2.0, 3.0], done=1)
