@@ -25,6 +25,23 @@ MIXER = ["whole", "embedding", "token_mlp", "channel_mlp"] + [
 RESNET = ["whole", "embedding", *(f"block{b}/unit{u}" for b in (1, 2, 3) for u in (1, 2)), "head"]
 
 
+HALVES = {"attention": "MultiHeadDotProductAttention_0", "mlp": "MlpBlock_0",
+          "token_mlp": "token_mixing", "channel_mlp": "channel_mixing"}  # fmt: skip
+
+
+def leaves(targets) -> dict[str, list[str]]:
+    """The parameters of these blocks: every component has one, a joint block those of all."""
+    blocks = {name.partition("/")[0] for name in targets if "Block_" in name or "rblock_" in name}
+    parts = {f"{block}/{half}": f"{'Transformer/' * (block[0] == 'e')}{block}/{module}/kernel"
+             for block in blocks for half, module in HALVES.items()
+             if half.endswith("_mlp") == (block[0] == "M")}  # fmt: skip
+    return {
+        name: [leaf for part, leaf in parts.items() if name in (part, *part.split("/"))]
+        if name.partition("/")[0] in blocks or name in HALVES else [f"{name}/kernel"]
+        for name in targets if name != "whole"
+    }  # fmt: skip
+
+
 def layers(targets) -> list[str]:
     """The layers whose neurons are counted, for a network with these blocks."""
     names = {"mlp": "MlpBlock_0", "token_mlp": "token_mixing", "channel_mlp": "channel_mixing"}
@@ -61,18 +78,23 @@ def write_config(folder: Path, model: str, rho: float = 0.0) -> None:
 
 def write_hessian(
     folder: Path, targets, scale=100.0, *, done=None, power=True, parameters_hash="p0",
-    refuted=(), **said,
+    refuted=(), blocks=None, **said,
 ):  # fmt: skip
     """λmax of target number i is ``scale / (i + 1)``; target 1 did not converge.
 
-    The check refutes those of the targets in ``refuted``; ``said`` are further attributes.
+    The check refutes those of the targets in ``refuted``; ``blocks`` are the parameters of the
+    blocks, 100 in each leaf; ``said`` are further attributes.
     """
+    blocks = leaves(targets) if blocks is None else blocks
+    size = {name: 100 * len(leaves_of) for name, leaves_of in blocks.items()}
+    size["whole"] = 100 * len({leaf for leaves_of in blocks.values() for leaf in leaves_of})
     fields = {name: Field((len(targets),)) for name in
               (*EXTREME, "products", "lambda_max_converged", "lambda_min_converged",
                "lambda_max_confirmed", "power_estimate", "power_residual")}  # fmt: skip
     with ResultFile(
-        folder / "hessian.h5", "hessian", request={}, fields=fields, done=(len(targets),),
-        constants={"targets": targets, "parameters": 21000 // np.arange(1, len(targets) + 1)},
+        folder / "hessian.h5", "hessian", request={"blocks": blocks}, fields=fields,
+        done=(len(targets),),
+        constants={"targets": targets, "parameters": [size[name] for name in targets]},
         origin={**ORIGIN, "seed": 0, "examples": 1437, "loss": 0.0123, "confidence": 0.999,
                 "width": 0.01, "norm": 35.38, "l2": 0.0, "parameters_hash": parameters_hash,
                 "data": DATA, **said},

@@ -2,13 +2,13 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.stats
 
-from landscape import captions
+from landscape import captions, parameters
 from landscape.ntk import ConditionNumber, of_stored
 from landscape.plots import Activity, Sharpness
 from landscape.report.run import Run, finite
@@ -66,7 +66,37 @@ def whole_blocks(run: Run) -> list[str]:
 
     Of a ResNet its units; of a hybrid the blocks behind its ResNet.
     """
-    return _blocks(targets(run))
+    return _blocks(name for name in targets(run) if name in of_table3(run))
+
+
+def of_table3(run: Run) -> set[str]:
+    """Those blocks of the Hessian that hold the parameters which Table 3 means by their names.
+
+    A partition may give such a name to other parameters: the head of ``layers`` has no norm. A file
+    names the parameters of its blocks. What Table 3 means follows from the names of all of them,
+    which are known if the blocks cover the network, or if they are the blocks of Table 3.
+    """
+    hessian = run.results.get("hessian")
+    stored = {} if hessian is None else hessian.attributes["request"].get("blocks", {})
+    names = {leaf for leaves in stored.values() for leaf in leaves}
+    if not names:
+        return {WHOLE}
+    meant = parameters.blocks(dict.fromkeys(names, 0.0), "table3")
+    same = {name for name in stored if set(stored[name]) == set(meant.get(name, ()))}
+    is_table3 = stored.keys() == meant.keys() == same and {"embedding", "head"} < same
+    return {WHOLE} | (same if is_table3 or _cover(run, stored) else set())
+
+
+def _cover(run: Run, stored: Mapping[str, Sequence[str]]) -> bool:
+    """Whether some blocks without common parameters have as many as the whole."""
+    sizes = dict(zip(targets(run), run.results["hessian"]["parameters"], strict=True))
+    seen: set[str] = set()
+    size = 0
+    for name in sorted(stored, key=lambda name: len(stored[name])):  # unions of others come last
+        if seen.isdisjoint(stored[name]):
+            seen.update(stored[name])
+            size += int(sizes[name])
+    return size == int(sizes[WHOLE])
 
 
 def _blocks(names: Iterable[str]) -> list[str]:

@@ -220,7 +220,7 @@ def _three(names: Sequence[str]) -> tuple[str, str, str]:
 
 def _block(run: Run, *names: str) -> str:
     """λmax of that one of the blocks which the network has."""
-    for name in set(names) & set(measures.targets(run)):
+    for name in set(names) & set(measures.targets(run)) & measures.of_table3(run):
         value = measures.extreme(run, name)
         return _missing(run) if value is None else _estimate(value)
     return _missing(run) if "hessian" not in run.results else NOT_MEASURED

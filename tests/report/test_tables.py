@@ -8,6 +8,7 @@ import synthetic_runs as made
 from rich.console import Console
 
 from landscape import numbers, report
+from landscape.parameters import blocks
 from landscape.report import figures, measures, words
 from landscape.report.tables import components
 
@@ -17,7 +18,7 @@ def test_table_1_has_a_column_per_run_and_the_numbers_of_its_files(runs):
     assert table.columns[1:] == tuple(run.label for run in runs)
     vit = {row[0].split("\n")[0]: row[2] for row in table.rows}
     assert vit == {
-        "#Params": "21,000",
+        "#Params": "800",
         "NTK κ at initialisation": "2105 ± 62",
         "Hessian λmax": "180.0\n[179.8, 180.8]",
         "λmax by power iteration": "162.0\nresidual 3.2",
@@ -114,7 +115,8 @@ def test_the_largest_of_single_layers_does_not_stand_for_their_joint_block(tmp_p
 
 
 def test_a_hybrid_has_the_blocks_behind_its_residual_units(tmp_path):
-    made.write_hessian(tmp_path, ["whole", "head", "block1/unit1", "encoderblock_0", "attention"])
+    names = ["whole", "head", "block1/unit1", "encoderblock_0", "attention", "mlp"]
+    made.write_hessian(tmp_path, [*names, "encoderblock_0/attention", "encoderblock_0/mlp"])
     made.write_neurons(tmp_path, ["block1/unit1", "encoderblock_0/MlpBlock_0"])
     table = report.table3([report.collect(tmp_path)])
     assert table.cell(tmp_path.name, "First block") == "25.00"
@@ -130,6 +132,38 @@ def test_the_picture_leaves_joint_blocks_out_where_their_layers_are_known(runs, 
     assert measures.sharpness(report.collect(tmp_path)).components == [
         "whole", "embedding", "attention", "mlp", "encoderblock_0"
     ]  # fmt: skip
+
+
+LEAVES = ["embedding/kernel", "cls", "head/kernel", "pre_head_layer_norm/scale"]
+LEAVES += [leaf for i in range(2) for name, leaf in (
+    ("attention", f"Transformer/encoderblock_{i}/MultiHeadDotProductAttention_0/out/kernel"),
+    ("mlp", f"Transformer/encoderblock_{i}/MlpBlock_0/Dense_0/kernel"),
+)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("partition", "head", "mlps"),
+    [
+        ("table3", True, True),
+        ("paper", True, True),
+        ("components", True, False),
+        ("layers", False, False),
+        ({"head": "^head/"}, False, False),
+        ({"head": "^head/", "mlp": "Mlp", "rest": "^(?!head|.*Mlp)"}, False, True),
+        ({"embedding": "^embedding", "head": "^(head|pre)"}, False, False),  # who knows the others?
+    ],
+)
+def test_a_block_stands_in_table_3_if_it_has_the_parameters_that_the_table_means(
+    tmp_path, partition, head, mlps
+):
+    found = blocks(dict.fromkeys(LEAVES, 0.0), partition)
+    made.write_hessian(tmp_path, ["whole", *found], blocks=found)
+    with h5py.File(tmp_path / "hessian.h5", "r+") as file:
+        file["parameters"][0] = 100 * len(LEAVES)
+    table = report.table3([report.collect(tmp_path)])
+    for column, there in (("Head", head), (MLP, mlps)):
+        assert (table.cell(tmp_path.name, column) != "not measured") == there
+    assert table.cell(tmp_path.name, "Whole") == "100.0"
 
 
 def test_a_residual_network_has_no_attention(runs):
@@ -210,7 +244,7 @@ def test_the_detailed_table_lists_every_target_with_both_ends(runs):
     table = components(runs[1])
     assert len(table.rows) == len(made.VIT)
     assert table.rows[0] == (
-        "whole", "21,000", "180.0", "[179.8, 180.8]", "180.2", "0.010", "yes",
+        "whole", "800", "180.0", "[179.8, 180.8]", "180.2", "0.010", "yes",
         "−9.000", "[−9.474, −8.571]", "0.020", "24",
     )  # fmt: skip
     assert table.rows[1][6] == "no*"
