@@ -40,6 +40,8 @@ class Measures:
         ``max_eig`` with its bounds ``max_eig_low`` and ``max_eig_high``, and whether it converged
         (``max_eig_converged``, 1 or 0); NaN where the loss or a product is not finite. None leaves
         it out. Some twenty to sixty forward passes a point.
+    confidence
+        Of the bounds on λmax, at each point by itself.
     batchnorm
         ``"frozen"``: the running statistics of the checkpoint everywhere. ``"re-estimated"``: those
         of the displaced network, over the first objective's batches (Garipov et al.,
@@ -49,6 +51,7 @@ class Measures:
     gradient_norm: bool = False
     lambda_max: float | None = None
     batchnorm: BatchNorm = "frozen"
+    confidence: float = 0.999
 
     def __post_init__(self):
         check_choice("batchnorm", self.batchnorm, get_args(BatchNorm))
@@ -58,6 +61,7 @@ class Measures:
             "gradient_norm": self.gradient_norm,
             "lambda_max": self.lambda_max,
             "batchnorm": self.batchnorm,
+            **({} if self.lambda_max is None else {"confidence": self.confidence}),
         }
 
 
@@ -165,7 +169,8 @@ class Measurement:
             objective = objective.with_params(params)
             if state is not None:
                 objective = objective.with_state(state)
-            top = extremes(objective, width=self.measures.lambda_max, ends="max").lambda_max
+            width, confidence = self.measures.lambda_max, self.measures.confidence
+            top = extremes(objective, width=width, confidence=confidence, ends="max").lambda_max
         except NotFinite:  # the loss overflows next to the point; all else ends the surface
             return dict.fromkeys(names, np.nan)
         values = (top.estimate, top.lower, top.upper, float(top.converged))

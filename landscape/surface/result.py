@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,41 @@ class Surface:
     @property
     def loss_name(self) -> str:
         return next(name for name in self.metrics if name.endswith("_loss"))
+
+    def metric(self, name: str | None = None) -> np.ndarray:
+        """The values of one metric, by default the loss.
+
+        Raises
+        ------
+        RequestError
+            If there is no such metric.
+        """
+        if name is None:
+            return self.loss
+        if name not in self.metrics:
+            raise RequestError(f"metric: there is no {name!r}; use {', '.join(self.metrics)}")
+        return self.metrics[name]
+
+    @property
+    def axes_names(self) -> tuple[str, str]:
+        """What the two directions are, from the request stored with the surface."""
+        said = self.attributes.get("directions")
+        said = said if isinstance(said, dict) else {}
+        specs = [str(said.get(axis, "random")).partition(":")[::2] for axis in "xy"]
+        ends = [Path(argument).name for kind, argument in specs if kind == "to"]
+        found = []
+        for place, (kind, argument) in enumerate(specs, 1):
+            end = Path(argument).name
+            names = {
+                "random": f"direction {place}",
+                "gradient": "along the gradient",
+                "sam": "along SAM's gradient",
+                "eigenvector": f"eigenvector {argument or 1}",
+                "pca": f"component {argument or 1}",
+                "to": f"towards {end if ends.count(end) == 1 else argument}",
+            }
+            found.append(names.get(kind, f"direction {place}"))
+        return found[0], found[1]
 
     @property
     def is_line(self) -> bool:

@@ -12,6 +12,7 @@ from landscape.errors import OutOfMemory, RequestError
 from landscape.objective import Objective
 from landscape.surface import (
     Measures,
+    Surface,
     compute_surface,
     coordinates,
     random_direction,
@@ -141,6 +142,29 @@ def test_the_largest_eigenvalue_of_every_point_lies_between_its_bounds():
     low, high = found.metrics["max_eig_low"], found.metrics["max_eig_high"]
     assert np.all((low <= [4.0, 1.0, 9.0]) & (high >= [4.0, 1.0, 9.0]))
     np.testing.assert_allclose(found.metrics["max_eig"], [4.0, 1.0, 9.0], rtol=0.01)
+
+
+def test_the_confidence_of_the_bounds_is_stored_and_used(tmp_path):
+    def bowl(w, batch):
+        return jnp.sum(jnp.arange(1.0, 21.0) * w**2) / 2 * batch
+
+    made, line = Objective(bowl, jnp.zeros(20), [jnp.ones(3)]), [jnp.ones(20)]
+    widths = []
+    for confidence in (0.9, 0.999):
+        measures = Measures(lambda_max=0.5, confidence=confidence)
+        path = tmp_path / f"{confidence}.h5"
+        found = compute_surface(made, line, [0.0], measures=measures, out=path)
+        assert found.attributes["confidence"] == confidence
+        widths.append(found.metrics["max_eig_high"] - found.metrics["max_eig_low"])
+    assert widths[0] != widths[1]
+    assert "confidence" not in compute_surface(made, line, [0.0], out=tmp_path / "s.h5").attributes
+
+
+def test_two_checkpoints_of_one_name_are_told_apart_on_the_axes():
+    plane = {"x": "to:seed0/ViT", "y": "to:seed1/ViT"}
+    nothing = (np.zeros(1), np.zeros(1), {}, np.ones(1), np.ones(1), 0.0, (1.0, 1.0))
+    names = Surface(*nothing, attributes={"directions": plane}).axes_names
+    assert names == ("towards seed0/ViT", "towards seed1/ViT")
 
 
 def cusp(w, batch):
