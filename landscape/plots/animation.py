@@ -11,7 +11,7 @@ from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
 from landscape.errors import RequestError
 from landscape.plots import style
 from landscape.plots.heights import checked, remark, shared_range
-from landscape.plots.surface import draw_contour, draw_surface
+from landscape.plots.surface import AXES, draw_contour, draw_surface
 from landscape.whole_file import whole_file
 
 KINDS = ("surface", "contour")
@@ -25,6 +25,8 @@ def animate(
     vmin: float | None = None,
     vmax: float | None = None,
     dark: bool = False,
+    label: str = "training loss",
+    axes_names: tuple[str, str] = AXES,
 ) -> FuncAnimation:
     """Surfaces one after the other, on the same heights, colours and extent.
 
@@ -38,6 +40,10 @@ def animate(
         The range, by default :func:`landscape.plots.heights.shared_range` of all frames.
     dark
         For a dark page.
+    label
+        What the heights are, below the axes.
+    axes_names
+        Names of the two directions.
 
     Raises
     ------
@@ -61,13 +67,14 @@ def animate(
         title, x, y, z = grids[number]
         if kind == "surface":
             ax = fig.add_axes((0.02, 0.08, 0.9, 0.84), projection="3d")
-            draw_surface(ax, x, y, z, heights)
+            draw_surface(ax, x, y, z, heights, axes_names=axes_names)
         else:
             ax = fig.add_axes((0.16, 0.16, 0.76, 0.74))
-            draw_contour(ax, x, y, z, heights)
+            draw_contour(ax, x, y, z, heights, axes_names=axes_names)
         ax.set(**extent)
         style.titled(ax, title)
-        style.note_below(ax, remark(z, heights), 26 if kind == "contour" else 4)
+        words = style.lines(label, remark(z, heights))
+        style.note_below(ax, words, 26 if kind == "contour" else 4)
         if dark:
             style.for_dark_page(fig)
         return list(fig.axes)

@@ -11,7 +11,9 @@ from landscape.plots.heights import told_of
 from landscape.plots.places import told_outside
 
 
-def interactive(surfaces: Mapping[str, Any], *, log: bool = False) -> Any:
+def interactive(
+    surfaces: Mapping[str, Any], *, metric: str | None = None, log: bool = False
+) -> Any:
     """Surfaces, or lines, side by side on one range and one colour scale.
 
     Turn them with the mouse; pointing shows coordinates and all metrics of a point; a menu switches
@@ -22,6 +24,8 @@ def interactive(surfaces: Mapping[str, Any], *, log: bool = False) -> Any:
     ----------
     surfaces
         ``{title: landscape.surface.Surface}``, all of them planes or all of them lines.
+    metric
+        Begin with this one; by default with the first loss that all of them have.
     log
         Begin with logarithmic heights.
 
@@ -32,7 +36,8 @@ def interactive(surfaces: Mapping[str, Any], *, log: bool = False) -> Any:
     Raises
     ------
     RequestError
-        Without plotly, without surfaces, or for planes and lines mixed.
+        Without plotly, without surfaces, for planes and lines mixed, and for surfaces that do not
+        share the metric.
     """
     try:
         from plotly.subplots import make_subplots
@@ -46,7 +51,12 @@ def interactive(surfaces: Mapping[str, Any], *, log: bool = False) -> Any:
     lines = surfaces[titles[0]].is_line
     metrics = [name for name in surfaces[titles[0]].metrics
                if all(name in surface.metrics for surface in surfaces.values())]  # fmt: skip
-    first = next(name for name in metrics if name.endswith("_loss"))
+    first = metric or next((name for name in metrics if name.endswith("_loss")), "loss")
+    if first not in metrics:
+        raise RequestError(
+            f"metric: not every surface has {first!r}; use one of {', '.join(metrics) or 'none'}, "
+            "or draw them apart"
+        )
     figure = make_subplots(
         rows=1,
         cols=len(titles),
@@ -69,16 +79,25 @@ def interactive(surfaces: Mapping[str, Any], *, log: bool = False) -> Any:
         showlegend=False,
     )
     low, high = _range(surfaces, first)
-    for axis in axes:
-        figure.layout[axis[0]].update(_settings(axis, first, low, high, log))
+    for axis, surface in zip(axes, surfaces.values(), strict=True):
+        figure.layout[axis[0]].update(_settings(axis, surface, first, low, high, log))
+        if lines:
+            across = axis[0].replace("y", "x")
+            figure.layout[across].update(title={"text": surface.axes_names[0]})
     figure.update_layout(coloraxis={"colorscale": "Viridis", "cmin": low, "cmax": high,
                                     "colorbar": {"title": first, "len": 0.6}})  # fmt: skip
     return figure
 
 
-def interactive_html(surfaces: Mapping[str, Any], *, log: bool = False, title: str = "") -> str:
+def interactive_html(
+    surfaces: Mapping[str, Any],
+    *,
+    metric: str | None = None,
+    log: bool = False,
+    title: str = "",
+) -> str:
     """The same as one page that needs nothing else, not even a network."""
-    body = interactive(surfaces, log=log).to_html(
+    body = interactive(surfaces, metric=metric, log=log).to_html(
         full_html=False, include_plotlyjs=True, config={"displaylogo": False, "responsive": True}
     )
     return (
@@ -193,16 +212,16 @@ def _value_axes(count: int, lines: bool) -> list[tuple[str, str]]:
     return [(f"yaxis{n}", "") if lines else (f"scene{n}", "zaxis") for n in numbers]
 
 
-def _settings(axis: tuple[str, str], metric: str, low: float, high: float, log: bool) -> dict:
+def _settings(
+    axis: tuple[str, str], surface: Any, metric: str, low: float, high: float, log: bool
+) -> dict:
     settings: dict[str, Any] = {"title": {"text": metric}, "type": "log" if log else "linear"}
     if not log:
         settings["range"] = [low - 0.02 * (high - low), high + 0.02 * (high - low)]
     if not axis[1]:
         return settings
-    names = {
-        "xaxis": {"title": {"text": "direction 1"}},
-        "yaxis": {"title": {"text": "direction 2"}},
-    }
+    named = zip(("xaxis", "yaxis"), surface.axes_names, strict=True)
+    names = {below: {"title": {"text": name}} for below, name in named}
     camera = {"eye": {"x": 1.5, "y": 1.5, "z": 1.2}, "center": {"x": 0, "y": 0, "z": -0.12}}
     return {"zaxis": settings, "aspectmode": "cube", "camera": camera, **names}
 

@@ -21,6 +21,7 @@ def plot_trajectory(
     path,
     *,
     explained: Sequence[float] | None = None,
+    axes_names: tuple[str, str] = ("component 1", "component 2"),
     markers: Mapping[str, Sequence[float]] | None = None,
     ax: Axes | None = None,
     log: bool = False,
@@ -42,7 +43,9 @@ def plot_trajectory(
     path
         Coordinates of the checkpoints in order, shape (steps, 2).
     explained
-        Fraction of the trajectory's variance along each axis, for the names of the axes.
+        Fraction of the trajectory's variance along each axis, added to the names of the axes.
+    axes_names
+        Names of the two directions.
     markers
         Other places: ``{name: (x, y)}``.
     beside
@@ -52,11 +55,10 @@ def plot_trajectory(
     path = np.asarray(path, np.float64)
     heights = shared_range([z], vmin=vmin, vmax=vmax, log=log)
     ax = style.figure(style.COLUMN, 3.0).add_subplot() if ax is None else ax
-    names = ("component 1", "component 2")
     if explained is not None:
-        names = tuple(f"{name} ({100 * part:.0f} % of variance)"
-                      for name, part in zip(names, explained, strict=True))  # fmt: skip
-    draw_contour(ax, x, y, z, heights, filled=filled, axes_names=names)
+        axes_names = tuple(f"{name} ({100 * part:.0f} % of variance)"
+                           for name, part in zip(axes_names, explained, strict=True))  # fmt: skip
+    draw_contour(ax, x, y, z, heights, filled=filled, axes_names=axes_names)
     line = ax.plot(path[:, 0], path[:, 1], "-", color=_PATH, linewidth=1.0, marker="o",
                    markersize=2.2, markeredgewidth=0, label="training")[0]  # fmt: skip
     line.set_path_effects([effects.Stroke(linewidth=2.0, foreground="white"), effects.Normal()])

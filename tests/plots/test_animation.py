@@ -24,6 +24,15 @@ def test_every_frame_has_its_title_and_the_range_of_all(tmp_path, kind):
         assert image.n_frames == 2
 
 
+@pytest.mark.parametrize("kind", ["surface", "contour"])
+def test_frames_say_what_heights_and_axes_are(kind):
+    made = animate([("", X, X, BOWL)], kind=kind, label="max eig", axes_names=("one", "two"))
+    (ax,) = made._func(0)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("one", "two")
+    assert "max eig" in {text.get_text() for text in ax.texts}
+    made._draw_was_started = True  # or matplotlib warns of an animation nobody saw
+
+
 def test_what_cannot_be_animated_or_written_is_refused(tmp_path, monkeypatch):
     with pytest.raises(RequestError, match="there are none"):
         animate([])

@@ -97,6 +97,32 @@ def test_lines_are_curves():
         interactive({"a": line, "b": plane()})
 
 
+def test_axes_are_named_after_each_surfaces_own_directions():
+    pair = [{"x": "pca:2", "y": "to:a/ViT"}, {"x": "random", "y": "gradient"}]
+    first, second = (plane(attributes={"directions": names}) for names in pair)
+    layout = interactive({"a": first, "b": second}).layout
+    for scene, names in ((layout.scene, ["component 2", "towards ViT"]),
+                         (layout.scene2, ["direction 1", "along the gradient"])):  # fmt: skip
+        assert [scene.xaxis.title.text, scene.yaxis.title.text] == names
+    line = Surface(X, None, {"train_loss": X**2}, np.ones(4, bool), np.zeros(4, bool), np.nan, (1,),
+                   attributes={"directions": {"x": "gradient"}})  # fmt: skip
+    assert interactive({"": line}).layout.xaxis.title.text == "along the gradient"
+
+
+def test_the_page_begins_with_the_metric_asked_for():
+    figure = interactive({"": plane()}, metric="train_acc")
+    np.testing.assert_allclose(surfaces(figure)[0].z, 100 - BOWL)
+    assert figure.layout.coloraxis.colorbar.title.text == "train_acc"
+    assert figure.layout.updatemenus[0].active == 1
+
+
+def test_surfaces_that_share_no_loss_are_refused():
+    test = Surface(X, Y, {"test_loss": BOWL}, np.ones((3, 4), bool), np.zeros((3, 4), bool), 0.0,
+                   (1.0, 1.0))  # fmt: skip
+    with pytest.raises(RequestError, match="not every surface has 'loss'"):
+        interactive({"a": plane(), "b": test})
+
+
 def test_the_page_needs_nothing_else():
     page = interactive_html({"plain": plane()})
     assert page.startswith("<!doctype html>")

@@ -22,6 +22,14 @@ def test_the_path_is_drawn_in_order_from_hollow_to_filled():
     assert ax.get_ylabel() == "component 2 (30 % of variance)"
 
 
+def test_the_axes_of_a_path_are_named_after_the_components_they_are():
+    ax = plot_trajectory(X, Y, BOWL, PATH, explained=(0.12, 0.03), axes_names=("two", "three"))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == (
+        "two (12 % of variance)",
+        "three (3 % of variance)",
+    )
+
+
 def test_steps_outside_the_picture_are_counted():
     ax = plot_trajectory(X, Y, BOWL, [*PATH, [2.0, 0.0]])
     assert "1 of 5 steps outside" in told(ax)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from landscape.errors import RequestError
 from landscape.plots import watch_figure
 from landscape.plots.heights import filled_in
 from landscape.surface import Surface
@@ -63,6 +64,20 @@ def test_the_picture_says_what_is_cut_missing_or_outside():
     assert "1 of 9 points without a finite value" in text
     assert "1 of 9 points cut at" in text
     assert "outside: SAM" in text
+
+
+def test_the_picture_says_what_it_shows_and_along_what():
+    surface = part(coarse())
+    surface.metrics["max_eig"] = np.where(surface.done, 10.0 + X, np.nan)
+    surface.attributes["directions"] = {"x": "eigenvector:2", "y": "sam"}
+    figure = watch_figure(surface, metric="max_eig", log=True)
+    (ax,) = figure.axes
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("eigenvector 2", "along SAM's gradient")
+    assert "max eig" in told(figure)
+    assert ax.collections[0].get_clim() == pytest.approx((9, 11))
+    assert "train loss" in told(watch_figure(surface))
+    with pytest.raises(RequestError, match="metric: there is no 'loss'"):
+        watch_figure(surface, metric="loss")
 
 
 @pytest.mark.parametrize("count", [0, 1])
