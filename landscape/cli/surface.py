@@ -55,9 +55,10 @@ class Options(common.Common, subject.Subject, surface_pictures.Pictures, _Reques
 
 def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome:
     """Evaluate the grid; points that the result file already holds are not repeated."""
+    surface_pictures.check(options)
     if options.watch is not None:
         picture = surface_pictures.watch(options)
-        return summary(options.watch, [picture])
+        return summary([options.watch], [picture])
     if options.draw:
         paths = [Path(name) for name in options.draw]
     else:
@@ -65,14 +66,20 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
         compute = surface_run.along_training if options.along_training else surface_run.compute
         paths = compute(options, make_bar)
     written = surface_pictures.write(options, paths)
-    return summary(paths[-1], written)
+    return summary(paths, written)
 
 
-def summary(path: os.PathLike, written: Sequence[str] = ()) -> common.Outcome:
-    """The outcome as stored: what ``--json`` prints and what is shown."""
+def summary(paths: Sequence[os.PathLike | str], written: Sequence[str] = ()) -> common.Outcome:
+    """The outcome as stored: what ``--json`` prints and what is shown.
+
+    The numbers are those of the last file; the status is that of all of them.
+    """
     import numpy as np
 
-    found = surface_pictures.read(path)
+    path = paths[-1]
+    each = {os.fspath(one): surface_pictures.read(one) for one in paths}
+    found = each[os.fspath(path)]
+    uncertain = [name for name, one in each.items() if any(_sharpness(one).values())]
     loss = found.loss
     finite, centre = loss[np.isfinite(loss)], found.attributes.get("centre", {})
     largest = {}
@@ -84,6 +91,8 @@ def summary(path: os.PathLike, written: Sequence[str] = ()) -> common.Outcome:
     sharpness = _sharpness(found)
     data = {
         "file": os.fspath(path),
+        "files": list(each),
+        "files_not_converged": uncertain,
         "points": int(found.done.sum()),
         "interpolated": int(found.interpolated.sum()),
         "grid": list(reversed(loss.shape)),
@@ -98,6 +107,7 @@ def summary(path: os.PathLike, written: Sequence[str] = ()) -> common.Outcome:
         "largest_split_error": largest["split"],
         "not_finite": int((found.done & ~np.isfinite(loss)).sum()),
         **sharpness,
+        "confidence": found.attributes.get("confidence"),
         "batchnorm": found.attributes.get("batchnorm"),
         "cosine": None if found.is_line else found.cosine,
         "lengths": list(found.lengths),
@@ -121,6 +131,8 @@ def summary(path: os.PathLike, written: Sequence[str] = ()) -> common.Outcome:
             ["points with a loss that is not finite", str(data["not_finite"])],
             *([text, str(sharpness[name])] for name, text in _SHARPNESS.items()
               if name in sharpness),
+            *([["confidence of the bounds of each λmax", f"{100 * data['confidence']:g} %"]]
+              if data["confidence"] else []),
             ["lengths of the directions / ‖w‖", ", ".join(f"{v:.4f}" for v in found.lengths)],
         ]  # fmt: skip
         if not on_grid:
@@ -130,9 +142,13 @@ def summary(path: os.PathLike, written: Sequence[str] = ()) -> common.Outcome:
         if data["explained"]:
             rows.append(["variance along them", ", ".join(f"{v:.1%}" for v in data["explained"])])
         console.print(common.grid("Loss surface", ("quantity", "value"), rows))
+        if len(each) > 1:
+            console.print(f"{len(each)} surfaces; the numbers are those of the last")
+        if uncertain:
+            console.print(f"with points whose λmax is not certified: {', '.join(uncertain)}")
         console.print(f"in {path}" + (f", written: {', '.join(written)}" if written else ""))
 
-    return common.Outcome(data, show, converged=not any(sharpness.values()))
+    return common.Outcome(data, show, converged=not uncertain)
 
 
 _OF_TRAINING = "\n(if the network did not depend on these images)"

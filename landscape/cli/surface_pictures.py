@@ -63,6 +63,26 @@ def read(path: os.PathLike | str) -> Any:
     return read_surface(path)
 
 
+def check(options: Any) -> None:
+    """Refuse, before anything is computed, what cannot be drawn of as many surfaces.
+
+    Raises
+    ------
+    RequestError
+        For an animation of one surface, an export of several, and options that `--watch` ignores.
+    """
+    if options.watch is not None:
+        for name in ("draw", "html", "export", "animation", "vmax", "hessian"):
+            if getattr(options, name) not in (None, ()):
+                raise RequestError(f"{name}: --watch draws heights only; leave it out")
+        return
+    several = len(options.draw) > 1 or (options.along_training and not options.draw)
+    if options.animation and not several:
+        raise RequestError("animation: it needs several surfaces; use --along-training or --draw")
+    if options.export and several:
+        raise RequestError("export: it writes one surface; use --draw FILE.h5 for each of them")
+
+
 def write(options: Any, paths: Sequence[Path]) -> list[str]:
     """Write whatever was asked for; the names of the files."""
     wanted = (options.picture, options.html, options.animation, *options.export)
@@ -71,29 +91,29 @@ def write(options: Any, paths: Sequence[Path]) -> list[str]:
     if not any(wanted) or jax.process_index():  # of several processes the first one draws
         return []
     found = [read(path) for path in paths]
-    titles = _titles(paths)
-    if options.along_training:
-        titles = [f"step {surface.attributes['checkpoint_step']}" for surface in found]
+    titles, steps = _titles(paths), [captions.step(surface) for surface in found]
+    if options.along_training and None not in steps and len(set(steps)) == len(steps):
+        titles = [f"step {step}" for step in steps]
     surfaces = dict(zip(titles, found, strict=True))
     if options.picture is not None:
-        captions = {
-            title: "\n".join(filter(None, [_sharpness(options, path), *_progress(found)]))
-            for (title, found), path in zip(surfaces.items(), paths, strict=True)
+        beside = {
+            title: "\n".join(filter(None, [_sharpness(options, path), *_progress(surface)]))
+            for (title, surface), path in zip(surfaces.items(), paths, strict=True)
         }
-        _save(_figure(options, surfaces, captions), options.picture, options.dark)
+        _save(_figure(options, surfaces, beside), options.picture, options.dark)
     if options.html is not None:
         from landscape.plots.interactive import interactive_html
 
         with whole_file(options.html, "html") as page:
-            page.write_text(interactive_html(surfaces, log=options.log))
+            page.write_text(interactive_html(surfaces, metric=options.metric, log=options.log))
     if options.animation is not None:
         _animate(options, surfaces)
     for name in options.export:
         from landscape.surface.exports import export
 
-        last = next(reversed(surfaces.values()))
-        height = options.metric or last.loss_name
-        export(last, name, height=height, log=options.log, cut=options.vmax)
+        (surface,) = found
+        height = options.metric or surface.loss_name
+        export(surface, name, height=height, log=options.log, cut=options.vmax)
     return [name for name in wanted if name]
 
 
@@ -110,9 +130,12 @@ def watch(options: Any) -> str:
     with common.bars(options, None)("watching", 1) as advance:
         while True:
             found = read(path)
+            if found.is_line and options.metric is not None:
+                raise RequestError(NO_METRIC_OF_LINES)
             if found.done.sum() != count:
                 count = int(found.done.sum())
-                _save(plots.watch_figure(found), picture, options.dark)
+                shown = plots.watch_figure(found, metric=options.metric, log=options.log)
+                _save(shown, picture, options.dark)
                 advance(steps=0, note=f"{count} of {found.done.size} points in {picture}")
             if found.done.all():
                 return picture
@@ -120,58 +143,86 @@ def watch(options: Any) -> str:
 
 
 def _titles(paths: Sequence[Path]) -> list[str]:
-    """Names that tell the files apart: their own, or their folders'."""
+    """Names that tell the files apart: the shortest ends of their paths, or of their folders'."""
     if len(paths) == 1:
         return [""]
-    stems, folders = [p.stem for p in paths], [p.resolve().parent.name for p in paths]
-    for names in (stems, folders):
-        if len(set(names)) == len(paths):
-            return names
-    return [f"{folder}/{stem}" for folder, stem in zip(folders, stems, strict=True)]
+    whole = [Path(os.path.abspath(path)) for path in paths]
+    if len(set(whole)) < len(whole):
+        twice = next(path for path in whole if whole.count(path) > 1)
+        raise RequestError(f"draw: {twice} is named twice; name every surface once")
+    stems, folders = [p.with_suffix("").parts for p in whole], [p.parent.parts for p in whole]
+    for count in range(1, max(map(len, stems)) + 1):
+        for parts in (stems, folders):
+            names = ["/".join(part[-count:]) for part in parts]
+            if len(set(names)) == len(names):
+                return names
+    return [os.fspath(path) for path in whole]  # they differ in their suffixes only
 
 
 def _heights(options: Any, surface: Any) -> Any:
     """What is drawn of a surface; what an unfinished one lacks is interpolated."""
     from landscape.plots.heights import filled_in
 
-    name = options.metric or surface.loss_name
-    if name not in surface.metrics:
-        raise RequestError(f"metric: there is no {name!r}; use {', '.join(surface.metrics)}")
+    values = surface.metric(options.metric)
     if surface.done.all() or surface.is_line:
-        return surface.metrics[name]
-    return filled_in(surface.x, surface.y, surface.metrics[name], surface.done)
+        return values
+    return filled_in(surface.x, surface.y, values, surface.done)
 
 
-def _figure(options: Any, surfaces: dict[str, Any], captions: dict[str, str]) -> Any:
+def _label(options: Any, surface: Any) -> str:
+    """What the heights of a surface are."""
+    return (options.metric or surface.loss_name).replace("_", " ")
+
+
+def _shared(options: Any, surfaces: dict[str, Any]) -> tuple[str, tuple[str, str], dict[str, str]]:
+    """The label and names of axes for all surfaces, and what is to be said of each of them.
+
+    Where their heights or directions differ, no name fits all; then each says its own.
+    """
+    from landscape.plots.surface import AXES
+
+    told = {
+        title: (f"height: {_label(options, s)}", f"directions: {captions.directions(s)}")
+        for title, s in surfaces.items()
+    }
+    heights, directions = (set(texts) for texts in zip(*told.values(), strict=True))
+    names = next(iter(surfaces.values())).axes_names if len(directions) == 1 else AXES
+    notes = {
+        title: "\n".join([height] * (len(heights) > 1) + [along] * (len(directions) > 1))
+        for title, (height, along) in told.items()
+    }
+    return captions.each(_label(options, s) for s in surfaces.values()), names, notes
+
+
+def _figure(options: Any, surfaces: dict[str, Any], beside: dict[str, str]) -> Any:
     from landscape import plots
     from landscape.plots import style
 
     if all(surface.is_line for surface in surfaces.values()):
-        return _lines(options, surfaces, captions)
+        return _lines(options, surfaces, beside)
     if any(surface.is_line for surface in surfaces.values()):
         raise RequestError("draw: lines and planes do not go into one picture; draw them apart")
     heights = {t: (s.x, s.y, _heights(options, s)) for t, s in surfaces.items()}
     (title, surface), *others = surfaces.items()
-    label = (options.metric or surface.loss_name).replace("_", " ")
-    shared = {"vmax": options.vmax, "log": options.log}
-    names = _names(surface)
+    label, names, notes = _shared(options, surfaces)
+    shared = {"vmax": options.vmax, "log": options.log, "axes_names": names}
     flat = options.kind != "surface"
     if others or not _has_places(surface):
         lost = {t: "checkpoints not drawn" if _has_places(s) else "" for t, s in surfaces.items()}
-        captions = {t: style.lines(text, lost[t]) for t, text in captions.items()}
+        beside = {t: style.lines(notes[t], text, lost[t]) for t, text in beside.items()}
         return plots.compare(
-            heights, kind="contour" if flat else "surface", captions=captions, label=label,
-            filled=options.kind != "lines", axes_names=names, **shared,
+            heights, kind="contour" if flat else "surface", captions=beside, label=label,
+            filled=options.kind != "lines", **shared,
         )  # fmt: skip
     # Checkpoints and paths lie in the plane: they are drawn from above.
     ax = style.figure(style.COLUMN, 3.0).add_subplot()
     more = {"filled": options.kind != "lines", "markers": surface.markers, "ax": ax,
-            "beside": captions[title], **shared}  # fmt: skip
+            "beside": style.lines(label, beside[title]), **shared}  # fmt: skip
     if surface.path is not None:
         explained = surface.attributes.get("explained")
         plots.plot_trajectory(*heights[title], surface.path, explained=explained, **more)
     else:
-        plots.plot_contour(*heights[title], axes_names=names, **more)
+        plots.plot_contour(*heights[title], **more)
     return ax.figure
 
 
@@ -180,7 +231,7 @@ def _has_places(surface: Any) -> bool:
     return bool(surface.markers) or surface.path is not None
 
 
-def _lines(options: Any, surfaces: dict[str, Any], captions: dict[str, str]) -> Any:
+def _lines(options: Any, surfaces: dict[str, Any], beside: dict[str, str]) -> Any:
     from landscape import plots
     from landscape.plots import style
 
@@ -206,31 +257,11 @@ def _lines(options: Any, surfaces: dict[str, Any], captions: dict[str, str]) -> 
             ax=ax,
             log=options.log,
             title=title or None,
-            beside=captions[title],
+            beside=beside[title],
             markers={name: place[0] for name, place in found.markers.items()} or None,
-            xlabel=_names(found)[0],
+            xlabel=found.axes_names[0],
         )
     return fig
-
-
-def _names(surface: Any) -> tuple[str, str]:
-    """What the axes are, from the request stored with the surface."""
-    said = surface.attributes.get("directions")
-    said = said if isinstance(said, dict) else {}
-    found = []
-    for place, axis in enumerate("xy", 1):
-        kind, _, argument = str(said.get(axis, "random")).partition(":")
-        found.append(
-            {
-                "random": f"direction {place}",
-                "gradient": "along the gradient",
-                "sam": "along SAM's gradient",
-                "eigenvector": f"eigenvector {argument or 1}",
-                "pca": f"component {argument or 1}",
-                "to": f"towards {Path(argument).name}",
-            }.get(kind, f"direction {place}")
-        )
-    return found[0], found[1]
 
 
 def _progress(surface: Any) -> list[str]:
@@ -290,14 +321,19 @@ def _save(figure: Any, name: str, dark: bool) -> None:
 
 
 def _animate(options: Any, surfaces: dict[str, Any]) -> None:
+    from landscape.plots import style
     from landscape.plots.animation import animate, save_animation
 
     if len(surfaces) < 2:
         raise RequestError("animation: it needs several surfaces; use --along-training or --draw")
+    label, names, notes = _shared(options, surfaces)
     frames = [
-        ("\n".join([title, *_progress(s)]), s.x, s.y, _heights(options, s))
+        (style.lines(title, *_progress(s), notes[title]), s.x, s.y, _heights(options, s))
         for title, s in surfaces.items()
     ]
     kind = "surface" if options.kind == "surface" else "contour"
-    made = animate(frames, kind=kind, log=options.log, vmax=options.vmax, dark=options.dark)
+    made = animate(
+        frames, kind=kind, log=options.log, vmax=options.vmax, dark=options.dark, label=label,
+        axes_names=names,
+    )  # fmt: skip
     save_animation(made, options.animation)

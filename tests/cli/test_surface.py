@@ -1,5 +1,6 @@
 """The command ``surface`` on a small trained network."""
 
+import io
 import os
 import shutil
 import subprocess
@@ -11,14 +12,16 @@ import h5py
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.text import Text
+from rich.console import Console
 
-from landscape import results
+from landscape import plots, results
 from landscape.cli import main, surface_pictures, surface_run
-from landscape.cli.surface import Options, summary
+from landscape.cli.surface import Options, execute, summary
 from landscape.cli.surface_plane import _around
-from landscape.errors import OtherVersion
+from landscape.errors import OtherVersion, RequestError
 from landscape.objective import Objective
-from landscape.surface import Measures, compute_surface, coordinates, read_surface
+from landscape.surface import Measures, Plane, compute_surface, coordinates, read_surface
 
 WRITER = Path(__file__).parents[1] / "surface" / "kill_writer.py"
 
@@ -78,13 +81,13 @@ def test_points_without_a_certified_lambda_max_are_counted_and_told_by_the_statu
     made, path = Objective(cusp, jnp.ones(1), [jnp.ones(3)]), tmp_path / "s.h5"
     wanted = Measures(lambda_max=0.01)
     compute_surface(made, [jnp.ones(1)], [0.0, 1.0], measures=wanted, out=path)
-    found = summary(path)
+    found = summary([path])
     assert (found.converged, found.data["lambda_max_not_finite"]) == (True, 0)
     (tmp_path / "s.h5").unlink()
     compute_surface(made, [jnp.ones(1)], [-1.0, 0.0, 1.0], measures=wanted, out=path)
     with h5py.File(path, "r+", libver=("earliest", "v108")) as file:
         file["max_eig_converged"][2] = 0
-    found = summary(path)
+    found = summary([path])
     assert not found.converged
     assert found.data["lambda_max_not_finite"] == found.data["lambda_max_not_converged"] == 1
 
@@ -117,7 +120,7 @@ def test_the_bounds_below_a_picture_contain_the_bounds(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "read", lambda *_: found)
     monkeypatch.setattr(surface_pictures, "read", lambda _: types.SimpleNamespace(attributes={}))
     told = surface_pictures._sharpness(types.SimpleNamespace(hessian=None), tmp_path / "s.h5")
-    assert told == "λmax between 33.15 and 33.17 (99.9%)"
+    assert told == "λmax between 33.15 and 33.17 (99.9 %)"
 
 
 def test_an_eigenvalue_of_another_version_is_left_out_unless_it_is_asked_for(tmp_path):
@@ -227,13 +230,15 @@ def test_finished_surfaces_are_drawn_without_computing(surface, call, tmp_path):
     surface("--seed", 1, out="t.h5")
     made = [tmp_path / name for name in ("p.pdf", "p.html", "p.vts", "p.obj", "p.csv", "p.vtp")]
     picture, page, *meshes = made
-    files = [tmp_path / "s.h5", tmp_path / "t.h5"]
-    status, found, err = call(
-        "surface", "--draw", *files, "--picture", picture, "--kind", "contour", "--html", page,
-        "--export", *meshes, "--dark", "--log",
-    )  # fmt: skip
-    assert status == 0, err
-    assert sorted(found["written"]) == sorted(map(str, made))
+    files, written = [tmp_path / "s.h5", tmp_path / "t.h5"], []
+    for arguments in (
+        [*files, "--picture", picture, "--kind", "contour", "--html", page, "--dark"],
+        [files[0], "--export", *meshes],
+    ):
+        status, found, err = call("surface", "--draw", *arguments, "--log")
+        assert status == 0, err
+        written += found["written"]
+    assert sorted(written) == sorted(map(str, made))
     assert all(path.stat().st_size > 300 for path in made)
     status, _, err = call("surface", "--draw", files[0], "--metric", "nothing", "--picture", page)
     assert (status, "metric: there is no 'nothing'" in err) == (2, True)
@@ -282,6 +287,10 @@ def test_a_running_computation_is_watched_without_disturbing_it(call, tmp_path):
         (["--watch", "none.h5"], "no file none.h5"),
         (["--animation", "a.gif"], "animation: it needs several surfaces"),
         (["--picture", "s.what"], "picture: s.what cannot be written"),
+        (["--draw", "a.h5", "b.h5", "--export", "a.csv"], "export: it writes one surface"),
+        (["--along-training", "--export", "a.csv"], "export: it writes one surface"),
+        (["--watch", "a.h5", "--html", "a.html"], "html: --watch draws heights only"),
+        (["--watch", "a.h5", "--vmax", "3"], "vmax: --watch draws heights only"),
     ],
 )  # fmt: skip
 def test_a_wrong_request_is_told_in_one_line(run, call, tmp_path, arguments, told):
@@ -298,3 +307,114 @@ def test_other_directions_are_not_mixed_into_a_file(surface, run, call, tmp_path
     status, _, err = call("surface", "--checkpoint", run, *arguments)
     assert status == 2
     assert "was made with the directions" in err
+
+
+X = np.linspace(-1, 1, 9)
+
+
+def stored(path, *, directions=("random", "random"), name="train", plane=True):
+    """A bowl, or a line through it, written as a computed surface is."""
+    bowl = Objective(lambda w, b: (0.5 * w @ w + 0.1) * b, jnp.zeros(2), [jnp.ones(1)])
+    count, path = 2 if plane else 1, Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    origins = dict(zip("xy", directions, strict=True))
+    made = Plane(tuple(jnp.eye(2)[:count]), identity=origins)
+    compute_surface({name: bowl}, made, *[X] * count, out=path)
+    return path
+
+
+def draw(monkeypatch, **options):
+    """The words of the picture that --draw makes."""
+    drawn = []
+    monkeypatch.setattr(surface_pictures, "_save", lambda figure, *_: drawn.append(figure))
+    execute(Options(picture="s.png", quiet=True, **options))
+    return [text.get_text() for text in drawn[-1].findobj(Text)]
+
+
+def test_every_file_that_is_drawn_has_a_title_of_its_own(tmp_path):
+    names = [
+        ["seed0/ViT/surface.h5", "seed1/ViT/surface.h5"],
+        ["a/ViT/s.h5", "a/ViT/t.h5", "b/ViT/s.h5"],
+        ["a/s.h5", "a/s.hdf5"],
+        ["a/b/s.h5", "b/b/s.h5", "s.h5"],
+    ]
+    for each in names:
+        titles = surface_pictures._titles([tmp_path / name for name in each])
+        assert len(set(titles)) == len(each), titles
+    assert surface_pictures._titles([Path(name) for name in names[0]]) == ["seed0/ViT", "seed1/ViT"]
+    with pytest.raises(RequestError, match="is named twice"):
+        surface_pictures._titles([tmp_path / "s.h5", tmp_path / "a" / ".." / "s.h5"])
+
+
+def test_surfaces_of_the_same_step_are_all_drawn(tmp_path, monkeypatch):
+    files = [str(stored(tmp_path / name)) for name in ("a.h5", "b.h5")]
+    words = draw(monkeypatch, draw=tuple(files), along_training=True)
+    assert {"a", "b"} <= set(words)
+
+
+@pytest.mark.parametrize("kind", ["surface", "contour"])
+def test_panels_of_different_heights_and_directions_say_which_they_show(
+    tmp_path, monkeypatch, kind
+):
+    one = stored(tmp_path / "a.h5", directions=("eigenvector:1", "gradient"))
+    other = stored(tmp_path / "b.h5", name="test")
+    words = draw(monkeypatch, draw=(str(one), str(other)), kind=kind)
+    assert "height: train loss\ndirections: eigenvector:1 and gradient" in words
+    assert "height: test loss\ndirections: random and random" in words
+    assert "test loss or train loss" in words
+    assert "eigenvector 1" not in words
+    words = draw(monkeypatch, draw=(str(one),), kind=kind)
+    assert {"train loss", "eigenvector 1", "along the gradient"} <= set(words)
+    assert not any("height:" in word for word in words)
+
+
+def test_animations_say_what_their_heights_and_directions_are(tmp_path, monkeypatch):
+    files = [stored(tmp_path / f"{n}.h5", directions=("pca:2", "sam")) for n in "ab"]
+    made = []
+    monkeypatch.setattr("landscape.plots.animation.save_animation", lambda a, _: made.append(a))
+    execute(Options(draw=tuple(map(str, files)), animation="a.gif", kind="contour", quiet=True))
+    (ax,) = made[0]._func(0)
+    made[0]._draw_was_started = True  # or matplotlib warns of an animation nobody saw
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("component 2", "along SAM's gradient")
+    assert ax.texts[-1].get_text().splitlines()[0] == "train loss"
+
+
+def test_a_contour_with_checkpoints_says_what_its_heights_are(tmp_path, monkeypatch):
+    path = stored(tmp_path / "s.h5")
+    with h5py.File(path, "r+", libver=("earliest", "v108")) as file:
+        file.attrs["markers"] = '{"SAM": [0.5, 0.5]}'
+    assert "train loss" in draw(monkeypatch, draw=(str(path),), metric="train_loss")
+
+
+@pytest.mark.parametrize("failed", [0, 1])
+def test_the_status_is_that_of_every_file(tmp_path, failed):
+    line, made = [jnp.ones(1)], Objective(lambda w, b: w @ w * b, jnp.ones(1), [jnp.ones(3)])
+    files = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    for path in files:
+        compute_surface(made, line, [0.0], measures=Measures(lambda_max=0.01), out=path)
+    assert summary(files).converged
+    with h5py.File(files[failed], "r+", libver=("earliest", "v108")) as file:
+        file["max_eig_converged"][...] = 0
+    found = execute(Options(draw=tuple(map(str, files)), quiet=True))
+    assert not found.converged
+    assert found.data["files_not_converged"] == [str(files[failed])]
+    console = Console(file=io.StringIO(), width=1000)
+    found.show(console)
+    assert f"λmax is not certified: {files[failed]}" in console.file.getvalue()
+    assert "99.9 %" in console.file.getvalue()
+
+
+def test_a_watched_surface_is_drawn_as_it_was_asked_for(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(surface_pictures, "_save", lambda figure, *_: drawn.append(figure))
+    asked = []
+    shown = plots.watch_figure
+    monkeypatch.setattr(plots, "watch_figure", lambda s, **k: asked.append(k) or shown(s, **k))
+    path = stored(tmp_path / "s.h5")
+    execute(Options(watch=str(path), metric="train_loss_population_error", log=True, quiet=True))
+    assert asked == [{"metric": "train_loss_population_error", "log": True}]
+    with pytest.raises(RequestError, match="there is no 'nothing'"):
+        execute(Options(watch=str(path), metric="nothing", quiet=True))
+    line = stored(tmp_path / "line.h5", plane=False)
+    with pytest.raises(RequestError, match="pictures of lines"):
+        execute(Options(watch=str(line), metric="train_loss", quiet=True))
