@@ -6,6 +6,13 @@ from typing import Any
 from landscape.numbers import MATRICES, count
 from landscape.results import Stored
 
+_USUAL = {
+    "loss_name": "softmax_cross_entropy",
+    "dtype": "the parameters'",
+    "second_derivative": "exact",
+    "batchnorm": "frozen",
+}
+
 
 def matrices(results: Iterable[Stored]) -> str:
     """Those whose eigenvalues are shown together."""
@@ -60,10 +67,13 @@ def step(stored: Stored) -> int | None:
 def departures(stored: Stored, last_step: int | None = None) -> list[str]:
     """What sets a result apart from the usual one, for a place with little room.
 
-    The usual one is of the Hessian of the mean training loss, on two random directions, at the last
-    step of the training if that is known.
+    The usual one is of the Hessian of the mean training cross-entropy, in the precision of the
+    parameters, on two random directions, at the last step of the training if that is known.
     """
     attributes, told = stored.attributes, []
+    for name, usual in _USUAL.items():
+        if attributes.get(name, usual) != usual:
+            told.append(f"{name.removesuffix('_name').replace('_', ' ')} {attributes[name]}")
     if stored.kind == "hessian" and matrix(stored) != MATRICES["hessian"]:
         told.append(matrix(stored))
     if _part(attributes, "data").get("split", "train") != "train":

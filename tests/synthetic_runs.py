@@ -78,12 +78,12 @@ def write_config(folder: Path, model: str, rho: float = 0.0) -> None:
 
 def write_hessian(
     folder: Path, targets, scale=100.0, *, done=None, power=True, parameters_hash="p0",
-    refuted=(), blocks=None, **said,
+    refuted=(), blocks=None, request=None, **said,
 ):  # fmt: skip
     """λmax of target number i is ``scale / (i + 1)``; target 1 did not converge.
 
     The check refutes those of the targets in ``refuted``; ``blocks`` are the parameters of the
-    blocks, 100 in each leaf; ``said`` are further attributes.
+    blocks, 100 in each leaf; ``request`` and ``said`` are further attributes.
     """
     blocks = leaves(targets) if blocks is None else blocks
     size = {name: 100 * len(leaves_of) for name, leaves_of in blocks.items()}
@@ -92,12 +92,12 @@ def write_hessian(
               (*EXTREME, "products", "lambda_max_converged", "lambda_min_converged",
                "lambda_max_confirmed", "power_estimate", "power_residual")}  # fmt: skip
     with ResultFile(
-        folder / "hessian.h5", "hessian", request={"blocks": blocks}, fields=fields,
-        done=(len(targets),),
+        folder / "hessian.h5", "hessian", request={"blocks": blocks, **(request or {})},
+        fields=fields, done=(len(targets),),
         constants={"targets": targets, "parameters": [size[name] for name in targets]},
         origin={**ORIGIN, "seed": 0, "examples": 1437, "loss": 0.0123, "confidence": 0.999,
                 "width": 0.01, "norm": 35.38, "l2": 0.0, "parameters_hash": parameters_hash,
-                "data": DATA, **said},
+                "data": DATA, **said, **(request or {})},
     ) as file:  # fmt: skip
         for i in range(len(targets) if done is None else done):
             value = scale / (i + 1)
@@ -125,10 +125,12 @@ def bowl(x, y, sharpness: float, seed: int = 0) -> np.ndarray:
     return 0.01 + 3 * (1 - np.exp(-square / 2)) + 0.3 * square
 
 
-def write_surface(folder: Path, heights, x=None, y=None, *, done=None, interpolated=0, **said):
+def write_surface(
+    folder: Path, heights, x=None, y=None, *, done=None, interpolated=0, request=None, **said
+):
     """A surface file; ``done`` limits it to the first so many points.
 
-    Of these as many as ``interpolated`` are marked; ``said`` are further attributes.
+    Of these as many as ``interpolated`` are marked; ``request`` and ``said`` are more attributes.
     """
     heights = np.asarray(heights, np.float64)
     ny, nx = heights.shape
@@ -136,11 +138,12 @@ def write_surface(folder: Path, heights, x=None, y=None, *, done=None, interpola
     y = np.linspace(-1, 1, ny) if y is None else y
     field = Field((ny, nx), dims=("ycoordinates", "xcoordinates"))
     with ResultFile(
-        folder / "surface.h5", "surface", request={}, done=(ny, nx),
+        folder / "surface.h5", "surface", request=request or {}, done=(ny, nx),
         fields={"train_loss": field, "train_acc": field, "interpolated": field},
         constants={"xcoordinates": x, "ycoordinates": y},
         origin={**ORIGIN, "seed": 3, "cosine": 0.0123, "length_x": 1.0, "length_y": 1.0,
-                "normalization": "filter", "parameters_hash": "p0", "data": DATA, **said},
+                "normalization": "filter", "parameters_hash": "p0", "data": DATA, **said,
+                **(request or {})},
     ) as file:  # fmt: skip
         for count, index in enumerate(np.ndindex(ny, nx)):
             if done is None or count < done:
@@ -148,11 +151,11 @@ def write_surface(folder: Path, heights, x=None, y=None, *, done=None, interpola
                 file.write(index, train_loss=heights[index], train_acc=0.5, interpolated=marked)
 
 
-def write_ntk(folder: Path, kappa, *, head="zeros", name="ntk.h5", done=None, rank=8):
+def write_ntk(folder: Path, kappa, *, head="zeros", name="ntk.h5", done=None, rank=8, request=None):
     """Kernels of 4 images with these condition numbers; 8 images together have this rank."""
     both = np.where(np.arange(8) < rank, 1.0, 0.0)
     with ResultFile(
-        folder / name, "ntk", request={}, done=(len(kappa),),
+        folder / name, "ntk", request=request or {}, done=(len(kappa),),
         fields={"kappa": Field((len(kappa),)), "eigenvalues": Field((len(kappa), 4))},
         constants={"eigenvalues_of_two": both},
         origin={**ORIGIN, "seed": 0, "head": head, "activation": "relu", "batch_size": 4},
@@ -161,12 +164,12 @@ def write_ntk(folder: Path, kappa, *, head="zeros", name="ntk.h5", done=None, ra
             file.write(i, kappa=value, eigenvalues=np.array([value, 3.0, 2.0, 1.0]))
 
 
-def write_neurons(folder: Path, names, level=0.5, *, done=None):
+def write_neurons(folder: Path, names, level=0.5, *, done=None, request=None):
     """Active fractions that fall with depth; the norm of layer i is 10 + i."""
     count = len(names)
     fields = {name: Field((count,)) for name in ("active_fraction", "standard_error", "norm")}
     with ResultFile(
-        folder / "neurons.h5", "neurons", request={}, done=(count,), fields=fields,
+        folder / "neurons.h5", "neurons", request=request or {}, done=(count,), fields=fields,
         constants={"layers": names}, origin={**ORIGIN, "seed": 0, "parameters_hash": "p0"},
     ) as file:  # fmt: skip
         for i in range(count if done is None else done):

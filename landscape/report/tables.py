@@ -155,7 +155,7 @@ def _departures(runs: Sequence[Run]) -> list[str]:
     if not any(told.values()):
         return []
     listed = "; ".join(f"{label}: {text}" for label, text in told.items() if text)
-    return [f"Not of the Hessian of the training loss at the last step: {listed}."]
+    return [f"Not the usual Hessian of the training cross-entropy at the last step: {listed}."]
 
 
 def _bounded(run: Run, target: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from landscape import captions
 from landscape.numbers import number
 from landscape.plots import style
-from landscape.report import measures
+from landscape.report import differences, measures
 from landscape.report.measures import MARKS, WHOLE, Extreme
 from landscape.report.provenance import environments_of, failed_checks
 from landscape.report.run import Run
@@ -62,7 +62,7 @@ def warnings(runs: Sequence[Run]) -> list[str]:
             steps = captions.each(f"{at:,}" for at in early.values())
             told.append(f"{run.label}: {_joined(list(early))} computed at step {steps}; test "
                         f"accuracy is of step {last:,}.")  # fmt: skip
-        told += _environments(run)
+        told += differences.from_training(run) + _environments(run)
         found = [measures.extreme(run, name) for name in measures.targets(run)]
         for mark, runs_marked in marked.items():
             count = sum(value is not None and value.mark == mark for value in found)
@@ -77,12 +77,7 @@ def warnings(runs: Sequence[Run]) -> list[str]:
     if edge:
         told.append("Kernels that are singular or at the edge of it, whose κ measures the size of "
                     f"the batches and not trainability: {_joined(edge)}.")  # fmt: skip
-    loss = ("loss_name", "l2", "examples", "data", "dtype")
-    told += _differing(runs, "hessian", ("matrix", *loss), "Hessians")
-    told += _differing(runs, "surface", ("directions", "normalization", *loss), "Surfaces")
-    for name in ("ntk", "ntk-lecun"):
-        told += _differing(runs, name, ("batch_size", "activation"), "Kernels")
-    return told
+    return told + differences.side_by_side(runs)
 
 
 def _environments(run: Run) -> list[str]:
@@ -135,26 +130,6 @@ def _range(what: str, values: dict[str, float], text) -> str:
     if text(values[low]) == text(values[high]):
         return f"{what} is {text(values[low])} in every run"
     return f"{what} lies between {text(values[low])} ({low}) and {text(values[high])} ({high})"
-
-
-def _differing(runs, name: str, keys: Sequence[str], what: str) -> list[str]:
-    """Attributes in which results differ that are shown side by side."""
-    told = []
-    stored = [run.results[name] for run in runs if name in run.results]
-    for key in keys:
-        have = [one for one in stored if key in one.attributes]
-        plain = key != "directions"
-        values = {_plain(s.attributes[key]) if plain else captions.directions(s) for s in have}
-        if len(values) > 1:
-            told.append(f"{what} of different runs differ in {key} "
-                        f"({', '.join(sorted(values))}): compare with care.")  # fmt: skip
-    return told
-
-
-def _plain(value) -> str:
-    if isinstance(value, dict):
-        return " ".join(f"{key} {item}" for key, item in value.items())
-    return str(value)
 
 
 def _plural(count: int, noun: str) -> str:

@@ -17,9 +17,9 @@ GRID = np.linspace(-1, 1, 9)
 
 def run(folder, model="ViT-Mini/2", *, hessian=(), surface=(), interpolated=0):
     made.write_config(folder, model)
-    made.write_hessian(folder, made.VIT, **dict(hessian))
+    made.write_hessian(folder, made.VIT, request=dict(hessian))
     heights = made.bowl(GRID, GRID, 5.0)
-    made.write_surface(folder, heights, interpolated=interpolated, **dict(surface))
+    made.write_surface(folder, heights, interpolated=interpolated, request=dict(surface))
     return report.collect(folder)
 
 
@@ -28,7 +28,7 @@ def test_what_is_usual_needs_no_words(tmp_path):
     assert captions.departures(usual.results["hessian"], 300) == []
     assert captions.departures(usual.results["surface"], 300) == []
     assert "over 1,437 training images" in tables.table1([usual]).notes[0]
-    assert not any("Not of the Hessian" in note for note in tables.table3([usual]).notes)
+    assert not any("Not the usual Hessian" in note for note in tables.table3([usual]).notes)
     assert not any("step" in line for line in words.warnings([usual]))
 
 
@@ -38,6 +38,9 @@ def test_what_is_usual_needs_no_words(tmp_path):
         ({"matrix": "gauss_newton"}, "Gauss-Newton matrix"),
         ({"data": TEST, "examples": 360}, "360 test images"),
         ({"l2": 0.1}, "L2 0.1"),
+        ({"loss_name": "sigmoid_cross_entropy"}, "loss sigmoid_cross_entropy"),
+        ({"dtype": "bfloat16"}, "dtype bfloat16"),
+        ({"second_derivative": "central_differences"}, "second derivative central_differences"),
         ({"checkpoint_step": 30}, "step 30"),
     ],
 )
@@ -77,29 +80,6 @@ def test_results_of_another_step_than_the_log_are_pointed_out(tmp_path):
     one = run(tmp_path / "run", hessian={"checkpoint_step": 30})
     (told,) = (line for line in words.warnings([one]) if "step" in line)
     assert "hessian computed at step 30; test accuracy is of step 300" in told
-
-
-@pytest.mark.parametrize("key", ["loss_name", "dtype", "matrix", "l2"])
-def test_hessians_of_different_things_are_pointed_out(tmp_path, key):
-    values = {
-        "loss_name": "sigmoid_cross_entropy",
-        "dtype": "bfloat16",
-        "matrix": "fisher",
-        "l2": 1,
-    }
-    usual = {"loss_name": "softmax_cross_entropy", "dtype": "the parameters'", "matrix": "hessian"}
-    one, other = (run(tmp_path / name, hessian={**usual, "l2": 0, **said})
-                  for name, said in (("a", {}), ("b", {key: values[key]})))  # fmt: skip
-    assert any(
-        f"Hessians of different runs differ in {key}" in w for w in words.warnings([one, other])
-    )
-
-
-def test_surfaces_in_different_directions_are_pointed_out(tmp_path):
-    one, other = (run(tmp_path / x, surface={"directions": {"x": x, "y": "random"}})
-                  for x in ("random", "sam"))  # fmt: skip
-    told = words.warnings([one, other])
-    assert any("differ in directions (random and random, sam and random)" in line for line in told)
 
 
 def test_files_without_these_attributes_are_shown_all_the_same(tmp_path):

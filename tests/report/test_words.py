@@ -1,5 +1,3 @@
-import h5py
-import numpy as np
 import pytest
 import synthetic_runs as made
 from report_page import page
@@ -65,11 +63,3 @@ def test_results_of_two_environments_are_pointed_out_and_both_are_listed(tmp_pat
 def test_a_compiler_that_passed_is_no_reason_to_be_careful(tmp_path):
     made.write_hessian(tmp_path, ["whole"], backend={**FAILED, "verdict": "passed", "failed": []})
     assert words.warnings([report.collect(tmp_path)]) == []
-
-
-def test_surfaces_with_different_normalisation_are_pointed_out(runs, tmp_path):
-    made.write_surface(tmp_path, np.ones((3, 3)))
-    with h5py.File(tmp_path / "surface.h5", "r+") as file:
-        file.attrs["normalization"] = "layer"
-    told = words.warnings([runs[0], report.collect(tmp_path)])
-    assert any("differ in normalization (filter, layer)" in line for line in told)
