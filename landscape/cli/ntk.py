@@ -36,7 +36,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     from landscape import parameters, results
     from landscape.data.preprocessing import preprocess
     from landscape.models import registry
-    from landscape.ntk import kernel_eigenvalues, pair_eigenvalues, summarise
+    from landscape.ntk import Jacobians, kernel_eigenvalues, pair_eigenvalues, summarise
     from landscape.objective.float64 import coarsest_epsilon
 
     if options.objective is not None:
@@ -66,7 +66,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     chosen = np.random.default_rng(options.seed).permutation(len(loaded.split))[:needed]
     images = loaded.split.images[chosen].reshape(-1, size, *loaded.split.image_shape)
     prepare = preprocess(loaded.preprocessing)
-    apply = functools.partial(model.apply, state=model.init_state())
+    apply = Jacobians(functools.partial(model.apply, state=model.init_state()))
     settings = {
         **{key: getattr(options, key) for key in ("batch_size", "activation", "head", "seed")},
         **loaded.record,

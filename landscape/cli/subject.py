@@ -301,6 +301,7 @@ def _objective(options: Subject, loaded: Loaded, batch_size: int, *, divide: boo
         metrics=metrics,
         state=loaded.state,
         estimate_state=estimate_state,
+        share_programs=True,  # the functions are those of one model
         record={
             "loss_name": options.loss,
             "augmentation": "none",

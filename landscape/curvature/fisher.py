@@ -1,5 +1,6 @@
 """The Fisher matrix with targets drawn from the model's own distribution."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,7 +49,7 @@ def fisher(objective: Objective, *, samples: int = 1, seed: int = 0) -> Objectiv
     if samples < 1:
         raise RequestError(f"samples: {samples} is below 1")
     draws = _Draws(objective, samples, seed)
-    drawn = objective.with_batches(draws, draws=samples * objective._draws)
+    drawn = objective.with_drawn_targets(draws, draws=samples, seed=seed)
     return drawn.with_curvature("empirical_fisher")
 
 
@@ -61,6 +62,7 @@ class _Draws:
         self._inputs = jax.device_get((objective.params, *state))
         self._batches = objective.batches
         self._samples, self._seed = samples, seed
+        self._drawn = jax.jit(functools.partial(_drawn, self._composite))
 
     def __iter__(self) -> Iterator[Any]:
         key = jax.random.key(self._seed)
@@ -73,7 +75,7 @@ class _Draws:
                 first += count
 
     def _draw(self, key, inputs, numbers, batch):
-        drawn = _drawn(self._composite, key, inputs, numbers, batch)
+        drawn = self._drawn(key, inputs, numbers, batch)
         return jax.tree.map(np.asarray, drawn)
 
 
@@ -81,6 +83,3 @@ def _drawn(composite: Composite, key, inputs, numbers, batch):
     # A key per example: the draws depend neither on the batches nor on the devices.
     keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
     return jax.vmap(composite.sample)(keys, composite.outputs(*inputs, batch), batch)
-
-
-_drawn = jax.jit(_drawn, static_argnums=0)

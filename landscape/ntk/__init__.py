@@ -8,10 +8,11 @@ from landscape.ntk.condition import (
     pair_eigenvalues,
     summarise,
 )
-from landscape.ntk.empirical import empirical_ntk
+from landscape.ntk.empirical import Jacobians, empirical_ntk
 
 __all__ = [
     "ConditionNumber",
+    "Jacobians",
     "condition_number",
     "empirical_ntk",
     "kernel_eigenvalues",

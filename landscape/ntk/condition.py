@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from landscape.errors import RequestError
-from landscape.ntk.empirical import Apply, empirical_ntk
+from landscape.ntk.empirical import Apply, Jacobians, empirical_ntk
 from landscape.objective.float64 import coarsest_epsilon
 from landscape.parameters import Tree
 from landscape.results import Stored
@@ -125,7 +125,7 @@ def condition_number(
     >>> condition_number(lambda w, x: x @ w, jnp.zeros((2, 1)), [inputs]).kappa
     100.0
     """
-    batches, spectra, both = iter(batches), [], None
+    apply, batches, spectra, both = Jacobians(apply), iter(batches), [], None
 
     def keep(values):
         spectra.append(values)
@@ -193,8 +193,10 @@ def summarise(
         raise RequestError("batches: none; κ needs at least one batch of inputs")
     if len({len(s) for s in spectra}) != 1:
         raise RequestError("batches: κ depends on the number of inputs; leave out the ragged batch")
-    values, noise = np.array(spectra), (32 * epsilon) ** 2
+    values = np.array(spectra)
     count, inputs = values.shape
+    # Of the Jacobians, and of the eigenvalues themselves, which are computed in float64.
+    noise = max((32 * epsilon) ** 2, 8 * inputs * 2.0**-52)
     rank = min(_rank(each, noise) for each in values)
     attainable = None if both is None else _rank(np.asarray(both), noise)
     resolved = rank == inputs

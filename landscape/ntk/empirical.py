@@ -1,6 +1,5 @@
 """The empirical neural tangent kernel of any differentiable model, traced over its outputs."""
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -60,7 +59,7 @@ def empirical_ntk(apply: Apply, params: Tree, inputs: jax.Array) -> np.ndarray:
     if len(shape) != 2 or shape[0] != examples:
         raise RequestError(f"apply: outputs have shape {shape}, expected ({examples}, outputs)")
     outputs, size = shape[1], parameters.size(params)
-    rows = _rows(apply)
+    rows = (apply if isinstance(apply, Jacobians) else Jacobians(apply)).rows
     chunk = min(outputs, max(1, _BUDGET // (4 * size)))
     together = min(examples, max(1, _BUDGET // (4 * size * chunk)))
     kernel = np.zeros((examples, examples))
@@ -93,17 +92,23 @@ def empirical_ntk(apply: Apply, params: Tree, inputs: jax.Array) -> np.ndarray:
     return (kernel + kernel.T) / 2
 
 
-@functools.lru_cache(maxsize=16)
-def _rows(apply: Apply):
-    """Gradients of chosen output combinations for one example, leading axis the combinations."""
+class Jacobians:
+    """A network with the compiled program of its Jacobians, for kernels on several batches.
 
-    @jax.jit
-    def rows(params, inputs, basis):
-        outputs, pullback = jax.vjp(lambda p: apply(p, inputs), params)
-        return jax.vmap(lambda row: pullback(row[None].astype(outputs.dtype))[0])(basis)
+    Passed for ``apply`` it is compiled once. It keeps what the network closes over.
+    """
 
-    def precise(*args):
+    def __init__(self, apply: Apply):
+        def rows(params, inputs, basis):
+            outputs, pullback = jax.vjp(lambda p: apply(p, inputs), params)
+            return jax.vmap(lambda row: pullback(row[None].astype(outputs.dtype))[0])(basis)
+
+        self._apply, self._rows = apply, jax.jit(rows)
+
+    def __call__(self, params: Tree, inputs: jax.Array) -> jax.Array:
+        return self._apply(params, inputs)
+
+    def rows(self, params: Tree, inputs: jax.Array, basis: np.ndarray) -> Tree:
+        """Gradients of combinations of the outputs for one example, leading axis these."""
         with jax.default_matmul_precision("highest"):
-            return rows(*args)
-
-    return precise
+            return self._rows(params, inputs, basis)

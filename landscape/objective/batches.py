@@ -61,7 +61,7 @@ class MicroBatches:
         self.source = batches
         self._mesh, self._divided = mesh, divided
         self.size = 0
-        self._first: Any = None
+        self._largest: Any = None
         self._kept: list[MicroBatch] | None = None
         self._digests: list[str] = []
         self.examples = 0
@@ -80,8 +80,8 @@ class MicroBatches:
             count = _count(batch)
             self._digests.append(_digest(batch))
             self.examples += count
-            if self._first is None:
-                self._first = jax.tree.map(np.asarray, batch)
+            if self._largest is None or count > _count(self._largest):
+                self._largest = jax.tree.map(np.asarray, batch)
             kept_bytes += sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(batch))
             if kept_bytes <= KEEP_BYTES:
                 kept.append(self._prepare(batch))
@@ -130,10 +130,15 @@ class MicroBatches:
             "fix the order and the augmentation, or pass a list of batches"
         )
 
-    def first(self, order: np.ndarray, mask: np.ndarray) -> MicroBatch:
-        """The first batch with its examples in another order and another mask, both (size,)."""
-        rows = np.minimum(order, _count(self._first) - 1)
-        return self._put(jax.tree.map(lambda leaf: leaf[rows], self._first), mask)
+    @property
+    def largest(self) -> MicroBatch:
+        """The first of those batches that have the most examples."""
+        return self._prepare(self._largest)
+
+    def rearranged(self, order: np.ndarray, mask: np.ndarray) -> MicroBatch:
+        """That batch with its examples in another order and another mask, both (size,)."""
+        rows = np.minimum(order, _count(self._largest) - 1)
+        return self._put(jax.tree.map(lambda leaf: leaf[rows], self._largest), mask)
 
     def _prepare(self, batch: Any) -> MicroBatch:
         count = _count(batch)

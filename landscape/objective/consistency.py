@@ -41,14 +41,14 @@ def rounding_noise(
 
 @dataclass(frozen=True)
 class Losses:
-    """The losses of the first micro-batch, and how far two equal ones may be apart.
+    """The losses of the largest micro-batch, and how far two equal ones may be apart.
 
     Parameters
     ----------
     arranged
-        The first micro-batch with its examples in another order and another mask, both (size,).
+        It with its examples in another order and another mask, both (size,).
     micro
-        The first micro-batch.
+        The largest micro-batch.
     total
         Sum of the losses of a micro-batch.
     noise
@@ -69,13 +69,16 @@ class Losses:
 
     @cached_property
     def spread(self) -> float:
-        """Root mean square difference of a few examples' losses from one; 0 if not finite."""
+        """Median distance of a few examples' losses from their median; 0 where it is not finite.
+
+        A misfit among fitted examples does not count: what hides behind its loss is theirs.
+        """
         rows = np.arange(self.micro.size)
-        chosen = np.unique(np.linspace(0, self.micro.examples - 1, 8).astype(int))
+        chosen = np.unique(np.linspace(0, self.micro.examples - 1, 9).astype(int))
         losses = np.array([self.sum(rows, rows == row) for row in chosen])
         if not np.isfinite(losses).all():
             return 0.0
-        return float(np.hypot.reduce(losses - losses[0]) / np.sqrt(len(losses)))
+        return float(np.median(np.abs(losses - np.median(losses))))
 
     @cached_property
     def rounding(self) -> float:
@@ -121,10 +124,14 @@ def check_independent(losses: Losses) -> bool:
     if not half:
         return True
     rows = np.arange(size)
-    # The first half as it stands, then each of it twice: same examples, other company.
-    alone = total(rows, rows < half)
-    doubled = total(np.minimum(rows // 2, half - 1), (rows % 2 == 0) & (rows < 2 * half))
-    if _close(alone, doubled, losses.tolerance(half)):
+    apart = False
+    for start in (0, half):
+        # A half as it stands, then each of it twice: same examples, other company.
+        alone = total(rows, (rows >= start) & (rows < start + half))
+        order = start + np.minimum(rows // 2, half - 1)
+        doubled = total(order, (rows % 2 == 0) & (rows < 2 * half))
+        apart = apart or not _close(alone, doubled, losses.tolerance(half))
+    if not apart:
         return losses.resolved
     mask = rows < micro.examples
     order = np.where(mask, micro.examples - 1 - rows, rows)

@@ -98,6 +98,10 @@ class Objective:
     second_derivative
         ``"exact"``, or ``"central_differences"`` of gradients for losses that can be
         differentiated only once; :attr:`noise` is then the estimated error of the products.
+    share_programs
+        Whether compiled programs are shared with every objective of this very loss function, such
+        as those of other checkpoints. Only for a loss that closes over nothing that changes; what
+        differs from checkpoint to checkpoint belongs into ``params`` and ``state``.
 
     Attributes
     ----------
@@ -141,6 +145,7 @@ class Objective:
         estimate_state: Callable[[Tree, Any, jax.Array], Tree] | None = None,
         record: Mapping[str, Any] | None = None,
         second_derivative: SecondDerivative = "exact",
+        share_programs: bool = False,
     ):
         parameters.check_floating(params)
         parameters.check_finite(params)
@@ -156,6 +161,7 @@ class Objective:
         self._record = dict(record or {})
         self._data, self._draws = MicroBatches(batches, mesh), 1
         self._shared = {"checked": False}  # with the blocks made from this objective
+        self._owner = None if share_programs else ById(object())
         if mesh is None:
             params, state = jax.tree.map(jnp.asarray, (params, state))
         else:
@@ -313,17 +319,34 @@ class Objective:
         )
         return other
 
-    def with_batches(self, batches: Iterable, *, draws: int = 1) -> "Objective":
+    def with_batches(self, batches: Iterable) -> "Objective":
         """The same loss and parameters over other data.
 
-        Parameters
-        ----------
-        batches
-            As for the class.
-        draws
-            How many passes over the same examples ``batches`` consists of, each with targets drawn
-            anew. The draws of an example are averaged: they are not independent examples.
+        Raises
+        ------
+        RequestError
+            If the targets were drawn for these data; see :func:`landscape.fisher`.
         """
+        self._refuse_drawn("batches")
+        return self._over(batches, draws=1)
+
+    def with_drawn_targets(self, batches: Iterable, *, draws: int, seed: int) -> "Objective":
+        """The same loss over ``draws`` passes over the same examples, with targets drawn anew.
+
+        The draws of an example are averaged: they are not independent examples. They belong to
+        these parameters and data, so neither can be exchanged any more.
+        """
+        other = self._over(batches, draws=draws * self._draws)
+        return other.with_record({"drawn_targets": {"draws": other._draws, "seed": seed}})
+
+    def _refuse_drawn(self, name: str) -> None:
+        if "drawn_targets" in self._record:
+            raise RequestError(
+                f"{name}: the targets were drawn for the old ones; draw anew, with "
+                f"fisher(objective.with_{name}(...))"
+            )
+
+    def _over(self, batches: Iterable, draws: int) -> "Objective":
         other = self._changed()
         other._draws = draws
         other._data = MicroBatches(batches, self.mesh)
@@ -336,8 +359,10 @@ class Objective:
         Raises
         ------
         RequestError
-            If their structure or shapes differ, and if they are not floating or not finite.
+            If their structure or shapes differ, if they are not floating or not finite, and if the
+            targets were drawn at the own ones (see :func:`landscape.fisher`).
         """
+        self._refuse_drawn("params")
         parameters.check_floating(params)
         parameters.check_finite(params)
         other = self._changed()
@@ -346,6 +371,7 @@ class Objective:
 
     def with_state(self, state: Tree) -> "Objective":
         """The same objective with another state of the same shapes."""
+        self._refuse_drawn("state")
         other = self._changed()
         other._fixed = self._fixed._replace(state=state)
         return other
@@ -371,7 +397,7 @@ class Objective:
         if not integers or chosen.min() < 0 or chosen.max() >= self.examples:
             raise RequestError(f"examples: need positions from 0 to {self.examples - 1}")
         rows = self.examples * np.arange(self._draws)[:, None] + chosen
-        return self.with_batches(self._data.gather(rows.ravel()), draws=self._draws)
+        return self._over(self._data.gather(rows.ravel()), draws=self._draws)
 
     def block(self, names: Sequence[str]) -> "Objective":
         """The objective as a function of the named leaves only, the others held fixed.
@@ -640,6 +666,7 @@ class Objective:
             matrix,
             self._estimate,
             points=points_on is not None,
+            owner=self._owner,
         )
 
     def _whole(self, free: Tree) -> Tree:
@@ -696,14 +723,14 @@ class Objective:
         # Needed where a product is traced; elsewhere it would run models' initialisers eagerly.
         with jax.ensure_compile_time_eval() if traced else contextlib.nullcontext():
             self._data.read()
-            first = next(iter(self._data))
+            micro = self._data.largest
             epsilon = float(jnp.finfo(self._scalar(0.0).dtype).eps)
-            losses = Losses(self._data.first, first, sum_of, noise(first), epsilon)
+            losses = Losses(self._data.rearranged, micro, sum_of, noise(micro), epsilon)
             check_repeatable(lambda: self._evaluate(self.params)["loss"], losses.tolerance(1))
             if not check_independent(losses):
-                precise = self._total_in_float64(self.params, first)
+                precise = self._total_in_float64(self.params, micro)
                 if precise is not None:
-                    check_independent(Losses(self._data.first, first, precise, 0.0, 1e-12))
+                    check_independent(Losses(self._data.rearranged, micro, precise, 0.0, 1e-9))
         self._shared["checked"] = True
 
 

@@ -83,7 +83,9 @@ class Step:
     precision and not added up: on a mesh the losses' sums come stacked, one per device. Such a
     program is to be called under ``jax.enable_x64(True)``.
 
-    Equal steps share their compiled programs, also between checkpoints of one model.
+    Equal steps share their compiled programs. What the loss closes over is part of a program, and
+    may have changed by the next objective: ``owner`` is the objective with its copies, or None for
+    a loss that closes over nothing that changes.
     """
 
     kind: Kind
@@ -95,6 +97,7 @@ class Step:
     estimate: ById | None = None
     points: bool = False
     float64: bool = False
+    owner: ById | None = None
 
     def program(
         self,

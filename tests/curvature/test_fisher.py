@@ -52,19 +52,19 @@ def test_the_draws_of_an_example_count_as_one_example():
     rng = np.random.default_rng(1)
     vector = jnp.asarray(rng.normal(size=(3, 4)).astype(np.float32))
     forms = drawn.quadratic_forms(vector)
-    single = np.stack([_forms_of_draw(drawn, s, vector) for s in range(3)])
+    single = np.stack([_forms_of_draw(objective, drawn, s, vector) for s in range(3)])
     np.testing.assert_allclose(forms, single.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(
         forms.mean(), jnp.vdot(vector, drawn.product(vector)), rtol=1e-5, atol=1e-6
     )
 
 
-def _forms_of_draw(drawn, number, vector):
+def _forms_of_draw(objective, drawn, number, vector):
     """``(g'v)^2`` of every example at the targets of one draw."""
     batches = list(drawn.batches)
     third = len(batches) // 3
-    part = drawn.with_batches(batches[number * third : (number + 1) * third])
-    return part.quadratic_forms(vector)
+    part = objective.with_batches(batches[number * third : (number + 1) * third])
+    return part.with_curvature("empirical_fisher").quadratic_forms(vector)
 
 
 def test_the_error_over_examples_does_not_shrink_with_the_draws():
@@ -88,7 +88,18 @@ def test_a_part_of_the_examples_has_all_their_draws_and_no_others():
     whole = dense(drawn)
     np.testing.assert_allclose((3 * dense(part) + 19 * dense(rest)) / 22, whole, atol=1e-6)
     assert part.subset([1]).quadratic_forms(vector) == pytest.approx(forms[21], rel=1e-6)
-    assert drawn.with_batches(list(softmax_regression().batches)).examples == 22
+
+
+def test_drawn_targets_belong_to_their_parameters_and_data():
+    """Over other data it was silently the empirical Fisher matrix, elsewhere that of old draws."""
+    drawn = fisher(softmax_regression(), samples=2, seed=3)
+    for exchange in (
+        lambda: drawn.with_batches(list(softmax_regression().batches)),
+        lambda: drawn.with_params(drawn.params),
+    ):
+        with pytest.raises(RequestError, match=r"drawn for the old ones; draw anew, with fisher\("):
+            exchange()
+    assert drawn.describe()["drawn_targets"] == {"draws": 2, "seed": 3}
 
 
 def test_draws_depend_on_the_seed_and_not_on_batches_or_devices():

@@ -61,6 +61,37 @@ def test_weight_decay_inside_the_loss_hides_no_statistics_of_the_batch(decay, se
         Objective(loss, jnp.array([1.0, 0.05, 0.05, 0.0]), _separable(seed)).loss()
 
 
+@pytest.mark.parametrize("place", [5, 20, 31])
+def test_a_misfit_anywhere_hides_no_statistics_of_the_batch(place):
+    """One wrong label set the scale for all, and only the first half was compared."""
+    batch = jax.tree.map(lambda *leaves: np.concatenate(leaves), *_separable(0))
+    batch["y"][place] *= -1
+    loss = functools.partial(_fitted, 0.0, True)
+    with pytest.raises(RequestError, match="BatchNorm in training mode"):
+        Objective(loss, jnp.array([1.0, 0.05, 0.05, 0.0]), [batch]).loss()
+
+
+@pytest.mark.parametrize("first", [0, 1, 24])
+def test_the_largest_batch_is_looked_at_wherever_it_stands(first):
+    def loss(w, x):
+        return jnp.sum((x - jnp.mean(x, axis=0, keepdims=True)) ** 2 * w, axis=1)
+
+    x = np.concatenate(_data(0))
+    parts = [part for part in (x[:first], x[first:]) if len(part)]
+    with pytest.raises(RequestError, match="BatchNorm in training mode"):
+        Objective(loss, jnp.ones((1, 3)), parts).loss()
+
+
+@pytest.mark.parametrize("count", [2, 7, 16])
+def test_equal_fitted_examples_are_no_statistics_of_the_batch(count):
+    def loss(w, x):
+        return (jnp.tanh(x @ w) @ jnp.full(8, 0.3) - 1.2345678) ** 2
+
+    w = jax.random.normal(jax.random.key(0), (3, 8))
+    x = np.repeat(np.random.default_rng(0).normal(size=(1, 3)).astype("f4"), count, axis=0)
+    assert np.isfinite(Objective(loss, w, [x]).loss())
+
+
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("decay", [1e-2, 2.0, 1e3])
 def test_weight_decay_inside_the_loss_is_no_statistics_of_the_batch(decay, seed):
