@@ -200,6 +200,9 @@ class _Run:
         self.projection, self.known = np.zeros((memory, memory)), 0
         self.converged = False
         self.product_error = 0.0  # measured at the end
+        # Their asymmetry |v'Hw - w'Hv| shows the error of the products.
+        self.noise = getattr(objective, "noise", 0.0)
+        self.expected: np.ndarray | None = np.zeros(0)  # of the pending vector with the basis
         self.basis = panel.zeros(like, memory)
         self.pending: Tree | None = None
         kept = journal.load()
@@ -214,9 +217,8 @@ class _Run:
 
     @property
     def slack(self) -> float:
-        """Allowance for rounding, as for the bounds of a recurrence."""
-        noise = getattr(self.objective, "noise", 0.0)
-        return 10 * max(self.epsilon * self.scale, noise)
+        """Allowance for the products' errors, as for the bounds of a recurrence."""
+        return 10 * max(self.epsilon * self.scale, self.noise)
 
     def product(self, vector: Tree) -> Tree:
         image = self.objective.product(vector)
@@ -240,6 +242,9 @@ class _Run:
             check_finite([coupling], self.products)
             self.known += 1
             column = np.asarray(column, np.float64)[: self.known]
+            if self.expected is not None:
+                asymmetry = np.abs(column[:-1] - self.expected)
+                self.noise = max(self.noise, float(np.max(asymmetry, initial=0.0)))
             self.projection[: self.known, self.known - 1] = column
             self.projection[self.known - 1, : self.known] = column
             if coupling <= 4 * self.slack / 10:  # an invariant space: look outside of it
@@ -247,12 +252,15 @@ class _Run:
                 if self.known < self.size:
                     self.pending = self._start()
             _, vectors = self._ritz()
-            residuals = coupling * np.abs(vectors[-1, : self.k])
+            couplings = coupling * vectors[-1]
+            residuals = np.abs(couplings[: self.k])
+            self.expected = np.r_[np.zeros(self.known - 1), coupling]
             enough = self.known >= self.k and residuals.max() <= self.tolerance * self.scale
             self.converged = bool(enough) or self.known == self.size
             if self.known == self.memory and not self.converged:
                 # Keep the best Ritz vectors; the pending vector couples to all of them.
                 self._truncate(self.k + (self.memory - self.k) // 3)
+                self.expected = couplings[: self.known]
             self._keep()
 
     def _ritz(self) -> tuple[np.ndarray, np.ndarray]:
@@ -302,6 +310,7 @@ class _Run:
                 width * self.scale,
                 failure / 2 ** (self.rounds + 1),
             )
+            self.noise = max(self.noise, recurrence.coefficients.noise)
             if verdict != "missed":
                 return ceiling, verdict == "complete"
             self._insert(recurrence, outside)
@@ -404,6 +413,7 @@ class _Run:
             {
                 "projection": self.projection[: self.known, : self.known].tolist(),
                 "converged": self.converged,
+                "noise": self.noise,
                 "generation": self.generation,
                 "products": self.products,
                 "starts": self.starts,
@@ -417,10 +427,11 @@ class _Run:
         projection = np.array(kept["projection"])
         self.known = len(projection)
         self.projection[: self.known, : self.known] = projection
-        for name in ("converged", "generation", "products", "starts", "rounds"):
+        for name in ("converged", "noise", "generation", "products", "starts", "rounds"):
             setattr(self, name, kept[name])
         like = self.objective.params
         for row in range(self.known):
             vector = self.journal.vector(f"{self.generation}-{row}", like)
             self.basis = panel.put(self.basis, row, vector)
         self.pending = self.journal.vector(f"{self.generation}-{self.known}", like)
+        self.expected = None  # other devices may round otherwise

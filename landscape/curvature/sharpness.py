@@ -80,9 +80,8 @@ class SamSharpness:
     rounding
         How far the rises may be off by rounding of the loss.
     converged
-        Whether the rise is more than rounding, or the gradient zero, and the last step of the best
-        ascent added less than a hundredth of it, or than the rounding. Not whether there is no
-        larger maximum elsewhere.
+        Whether the rise is more than rounding and the last step of the best ascent added less than
+        a hundredth of it, or than the rounding. Not whether there is no larger maximum elsewhere.
     """
 
     rho: float
@@ -160,8 +159,7 @@ def sam_sharpness(
         if rise >= best:
             best, last, where = rise, gain, offset
     rounding = max(rounding, 2 * ball.error(best, where))
-    resolved = best > rounding or not float(parameters.norm(directions[0])) > 0
-    settled = bool(resolved and last <= max(0.01 * best, rounding))
+    settled = bool(best > rounding and last <= max(0.01 * best, rounding))
     return SamSharpness(rho, first, max(0.0, best), taken, rounding, settled)
 
 
