@@ -15,6 +15,7 @@ from landscape.plots.surface import AXES, draw_contour, draw_surface
 from landscape.whole_file import whole_file
 
 KINDS = ("surface", "contour")
+_HEIGHT, _LINE = 3.1, 0.14  # inches of a frame, and of a line of text
 
 
 def animate(
@@ -56,25 +57,34 @@ def animate(
         raise RequestError("frames: there are none; pass at least one surface")
     grids = [(title, *checked(x, y, z)) for title, x, y, z in frames]
     heights = shared_range([z for *_, z in grids], vmin=vmin, vmax=vmax, log=log)
-    fig = style.figure(style.COLUMN, 3.1, constrained=False)
+    words = [style.lines(label, remark(z, heights)) for *_, z in grids]
+    # Beyond one line above and one below, each takes room of its own.
+    above, below = (
+        _LINE * max(text.count("\n") for text in texts)
+        for texts in ([title for title, *_ in grids], words)
+    )
+    high = _HEIGHT + above + below
+    fig = style.figure(style.COLUMN, high, constrained=False)
     extent = {
         "xlim": (min(x[0] for _, x, _, _ in grids), max(x[-1] for _, x, _, _ in grids)),
         "ylim": (min(y[0] for _, _, y, _ in grids), max(y[-1] for _, _, y, _ in grids)),
     }
 
+    def place(left: float, bottom: float, width: float, height: float) -> tuple[float, ...]:
+        return left, (bottom * _HEIGHT + below) / high, width, height * _HEIGHT / high
+
     def draw(number: int) -> list:
         fig.clear()
         title, x, y, z = grids[number]
         if kind == "surface":
-            ax = fig.add_axes((0.02, 0.08, 0.9, 0.84), projection="3d")
+            ax = fig.add_axes(place(0.02, 0.08, 0.9, 0.84), projection="3d")
             draw_surface(ax, x, y, z, heights, axes_names=axes_names)
         else:
-            ax = fig.add_axes((0.16, 0.16, 0.76, 0.74))
+            ax = fig.add_axes(place(0.16, 0.16, 0.76, 0.74))
             draw_contour(ax, x, y, z, heights, axes_names=axes_names)
         ax.set(**extent)
         style.titled(ax, title)
-        words = style.lines(label, remark(z, heights))
-        style.note_below(ax, words, 26 if kind == "contour" else 4)
+        style.note_below(ax, words[number], 26 if kind == "contour" else 4)
         if dark:
             style.for_dark_page(fig)
         return list(fig.axes)

@@ -312,14 +312,14 @@ def test_other_directions_are_not_mixed_into_a_file(surface, run, call, tmp_path
 X = np.linspace(-1, 1, 9)
 
 
-def stored(path, *, directions=("random", "random"), name="train", plane=True):
+def stored(name, *, directions=("random", "random"), split="train", plane=True, **places):
     """A bowl, or a line through it, written as a computed surface is."""
     bowl = Objective(lambda w, b: (0.5 * w @ w + 0.1) * b, jnp.zeros(2), [jnp.ones(1)])
-    count, path = 2 if plane else 1, Path(path)
+    count, path = 2 if plane else 1, Path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     origins = dict(zip("xy", directions, strict=True))
-    made = Plane(tuple(jnp.eye(2)[:count]), identity=origins)
-    compute_surface({name: bowl}, made, *[X] * count, out=path)
+    made = Plane(tuple(jnp.eye(2)[:count]), identity=origins, **places)
+    compute_surface({split: bowl}, made, *[X] * count, out=path)
     return path
 
 
@@ -357,7 +357,7 @@ def test_panels_of_different_heights_and_directions_say_which_they_show(
     tmp_path, monkeypatch, kind
 ):
     one = stored(tmp_path / "a.h5", directions=("eigenvector:1", "gradient"))
-    other = stored(tmp_path / "b.h5", name="test")
+    other = stored(tmp_path / "b.h5", split="test")
     words = draw(monkeypatch, draw=(str(one), str(other)), kind=kind)
     assert "height: train loss\ndirections: eigenvector:1 and gradient" in words
     assert "height: test loss\ndirections: random and random" in words
@@ -380,10 +380,16 @@ def test_animations_say_what_their_heights_and_directions_are(tmp_path, monkeypa
 
 
 def test_a_contour_with_checkpoints_says_what_its_heights_are(tmp_path, monkeypatch):
-    path = stored(tmp_path / "s.h5")
-    with h5py.File(path, "r+", libver=("earliest", "v108")) as file:
-        file.attrs["markers"] = '{"SAM": [0.5, 0.5]}'
+    path = stored(tmp_path / "s.h5", markers={"SAM": (0.5, 0.5)})
     assert "train loss" in draw(monkeypatch, draw=(str(path),), metric="train_loss")
+
+
+def test_the_axes_of_a_path_are_named_after_the_components_asked_for(tmp_path, monkeypatch):
+    path = stored(tmp_path / "s.h5", directions=("pca:2", "pca:3"), explained=(0.12, 0.03),
+                  path=np.array([[0.5, 0.5], [0.0, 0.0]]))  # fmt: skip
+    words = draw(monkeypatch, draw=(str(path),))
+    assert {"component 2 (12 % of variance)", "component 3 (3 % of variance)"} <= set(words)
+    assert "train loss" in words
 
 
 @pytest.mark.parametrize("failed", [0, 1])

@@ -33,6 +33,19 @@ def test_frames_say_what_heights_and_axes_are(kind):
     made._draw_was_started = True  # or matplotlib warns of an animation nobody saw
 
 
+@pytest.mark.parametrize("kind", ["surface", "contour"])
+def test_words_stay_inside_the_frame(kind):
+    holed = np.where(BOWL > 2, np.nan, BOWL)
+    made = animate([("step 1\n9 of 25 points so far", X, X, holed)], kind=kind, vmax=1)
+    (ax,) = made._func(0)
+    ax.figure.draw_without_rendering()
+    for text in (ax.title, *ax.texts):
+        box = text.get_window_extent()
+        assert 0 <= box.y0 < box.y1 <= ax.figure.bbox.y1, text.get_text()
+    assert ax.texts[-1].get_text().count("\n") == 2
+    made._draw_was_started = True  # or matplotlib warns of an animation nobody saw
+
+
 def test_what_cannot_be_animated_or_written_is_refused(tmp_path, monkeypatch):
     with pytest.raises(RequestError, match="there are none"):
         animate([])
