@@ -43,7 +43,17 @@ def loss(stored: Stored) -> str:
 
 def height(stored: Stored) -> str:
     """What a surface's heights are."""
-    return "training loss" if "train_loss" in stored.data else "test loss"
+    return {"train_loss": "training loss"}.get(metric(stored), metric(stored).replace("_", " "))
+
+
+def metric(stored: Stored) -> str:
+    """Which of a surface's metrics its heights are: the loss over the images it was asked for.
+
+    Of several splits the first one is that which the attributes describe; empty where there is no
+    loss.
+    """
+    names = stored.attributes.get("metrics", stored.data)
+    return next((name for name in names if name.endswith("_loss") and name in stored.data), "")
 
 
 def directions(stored: Stored) -> str:

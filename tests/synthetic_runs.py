@@ -126,11 +126,13 @@ def bowl(x, y, sharpness: float, seed: int = 0) -> np.ndarray:
 
 
 def write_surface(
-    folder: Path, heights, x=None, y=None, *, done=None, interpolated=0, request=None, **said
-):
+    folder: Path, heights, x=None, y=None, *, done=None, interpolated=0,
+    losses=("train_loss",), request=None, **said,
+):  # fmt: skip
     """A surface file; ``done`` limits it to the first so many points.
 
-    Of these as many as ``interpolated`` are marked; ``request`` and ``said`` are more attributes.
+    Of these as many as ``interpolated`` are marked. The first of the ``losses`` has these heights,
+    the others are half as high; ``request`` and ``said`` are more attributes.
     """
     heights = np.asarray(heights, np.float64)
     ny, nx = heights.shape
@@ -139,16 +141,17 @@ def write_surface(
     field = Field((ny, nx), dims=("ycoordinates", "xcoordinates"))
     with ResultFile(
         folder / "surface.h5", "surface", request=request or {}, done=(ny, nx),
-        fields={"train_loss": field, "train_acc": field, "interpolated": field},
+        fields=dict.fromkeys([*losses, "train_acc", "interpolated"], field),
         constants={"xcoordinates": x, "ycoordinates": y},
         origin={**ORIGIN, "seed": 3, "cosine": 0.0123, "length_x": 1.0, "length_y": 1.0,
-                "normalization": "filter", "parameters_hash": "p0", "data": DATA, **said,
-                **(request or {})},
+                "normalization": "filter", "parameters_hash": "p0", "data": DATA,
+                "metrics": [*losses, "train_acc"], **said, **(request or {})},
     ) as file:  # fmt: skip
         for count, index in enumerate(np.ndindex(ny, nx)):
             if done is None or count < done:
                 marked = float(count < interpolated)
-                file.write(index, train_loss=heights[index], train_acc=0.5, interpolated=marked)
+                values = {name: heights[index] / (1 + (name != losses[0])) for name in losses}
+                file.write(index, **values, train_acc=0.5, interpolated=marked)
 
 
 def write_ntk(folder: Path, kappa, *, head="zeros", name="ntk.h5", done=None, rank=8, request=None):

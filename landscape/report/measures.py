@@ -12,12 +12,12 @@ from landscape import captions, parameters
 from landscape.ntk import ConditionNumber, of_stored
 from landscape.plots import Activity, Sharpness
 from landscape.report.run import Run, finite
+from landscape.results import Stored
 
 WHOLE = "whole"
 _BLOCK = re.compile(r"(encoderblock|MixerBlock)_\d+")
 _UNIT = re.compile(r"block\d+/unit\d+|layer\d+/\d+")
 _JOINT = ("attention", "token_mlp", "mlp", "channel_mlp")  # of all layers together
-_HEIGHTS = ("train_loss", "test_loss")  # of a surface, whichever it has
 CONFIDENCE = 0.95  # of the interval around an accuracy
 UNCONVERGED, UNCONFIRMED = "*", "†"
 MARKS = {
@@ -244,12 +244,32 @@ def activation_norms(run: Run) -> dict[str, float]:
 
 
 def surface(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Coordinates and loss of the surface; None if no point of it is finite."""
+    """Coordinates and loss of the surface; None if it cannot be drawn: see :func:`no_surface`."""
+    if no_surface(run):
+        return None
+    stored = run.results["surface"]
+    return stored["xcoordinates"], stored["ycoordinates"], _heights(stored)
+
+
+def no_surface(run: Run) -> str:
+    """Why there is no surface to draw; empty if there is one."""
     stored = run.results.get("surface")
-    name = "" if stored is None else next((n for n in _HEIGHTS if n in stored.data), "")
-    if not name:
-        return None
-    loss = np.where(stored["done"].astype(bool), finite(stored[name]), np.nan)
-    if loss.ndim < 2 or min(loss.shape) < 2 or not np.isfinite(loss).any():
-        return None
-    return stored["xcoordinates"], stored["ycoordinates"], loss
+    if stored is None:
+        return run.status("surface")
+    if not captions.metric(stored):
+        return "a surface without a loss"
+    loss = _heights(stored)
+    if loss.ndim < 2 or min(loss.shape) < 2:
+        return "a line, not a plane"
+    if np.isfinite(loss).any():
+        return ""
+    evaluated = int(stored["done"].astype(bool).sum())
+    return (
+        f"the loss is finite at none of {evaluated:,} points"
+        if evaluated
+        else run.status("surface")
+    )
+
+
+def _heights(stored: Stored) -> np.ndarray:
+    return np.where(stored["done"].astype(bool), finite(stored[captions.metric(stored)]), np.nan)

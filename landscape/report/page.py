@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 
 from landscape.errors import RequestError
+from landscape.report import measures
 from landscape.report.css import STYLE
 from landscape.report.figures import Picture, pictures
 from landscape.report.provenance import provenance
@@ -70,7 +71,8 @@ def _page(runs: list[Run], title: str, beside: Path) -> str:
         _section("Results", to_html(table1(runs)) + to_html(table3(runs))),
     ]
     for name, heading in _SECTIONS:
-        content = _figure(drawn.get(name))
+        absent = _without_surface(runs) if name in ("surfaces", "contours") else ""
+        content = _figure(drawn.get(name), absent)
         plane = planes(runs) if name == "contours" else None
         parts.append(_section(heading, content + (to_html(plane) if plane else "")))
     parts.append(_section("Every eigenvalue", "".join(_eigenvalues(run) for run in runs)))
@@ -92,10 +94,17 @@ def _section(heading: str, content: str) -> str:
     return f"<section><h2>{escape(heading)}</h2>\n{content}</section>"
 
 
-def _figure(picture: Picture | None) -> str:
+def _without_surface(runs: list[Run]) -> str:
+    """Which runs have no surface to draw, and why."""
+    reasons = {run.label: measures.no_surface(run) for run in runs}
+    return "; ".join(f"{label}: {reason}" for label, reason in reasons.items() if reason)
+
+
+def _figure(picture: Picture | None, absent: str = "") -> str:
+    note = f'<p class="absent-figure">{escape(absent)}</p>' if absent else ""
     if picture is None:
-        return f'<p class="absent-figure">{NOT_MEASURED}</p>'
-    return (
+        return note or f'<p class="absent-figure">{NOT_MEASURED}</p>'
+    return note + (
         f'<figure><img style="max-width: {160 * picture.inches:.0f}px" src="{picture.address}" '
         f'alt="{escape(picture.alternative)}">'
         f"<figcaption>{escape(picture.caption)}</figcaption></figure>"

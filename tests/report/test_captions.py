@@ -76,6 +76,16 @@ def test_a_surface_tells_its_directions_and_what_was_interpolated(tmp_path):
     assert "eigenvector:1 and gradient" in tables.planes([one]).rows[0]
 
 
+def test_of_two_splits_heights_and_captions_are_of_the_one_that_was_asked_for(tmp_path):
+    said = {"data": TEST, "examples": 360, "together_with": {"train": {"data": made.DATA}}}
+    heights = made.bowl(GRID, GRID, 5.0)
+    made.write_surface(tmp_path, heights, losses=("test_loss", "train_loss"), request=said)
+    one = report.collect(tmp_path)
+    np.testing.assert_array_equal(measures.surface(one)[2], heights)
+    assert captions.height(one.results["surface"]) == "test loss"
+    assert "360 test images" in figures.pictures([one])["surfaces"].caption
+
+
 def test_results_of_another_step_than_the_log_are_pointed_out(tmp_path):
     one = run(tmp_path / "run", hessian={"checkpoint_step": 30})
     (told,) = (line for line in words.warnings([one]) if "step" in line)

@@ -83,6 +83,17 @@ def test_results_that_were_only_begun_give_no_figure(tmp_path):
     assert not found.all("img")
 
 
+def test_a_surface_that_is_nowhere_finite_is_not_called_not_measured(tmp_path, runs):
+    made.write_config(tmp_path / "run", "Diverged")
+    made.write_surface(tmp_path / "run", np.full((5, 5), np.inf))
+    run = report.collect(tmp_path / "run")
+    told = "Diverged: the loss is finite at none of 25 points"
+    assert page([run], tmp_path).text.count(told) == 2
+    assert page([run, runs[0]], tmp_path).text.count(told) == 2
+    made.write_surface(tmp_path / "line", np.ones((1, 5)))
+    assert "line: a line, not a plane" in page([report.collect(tmp_path / "line")], tmp_path).text
+
+
 def test_diverged_and_negative_surfaces_are_drawn(tmp_path):
     z = np.linspace(-1, 3, 25).reshape(5, 5)
     z[0, 0] = np.inf
