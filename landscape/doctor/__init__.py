@@ -153,7 +153,7 @@ def _carry_out(
         found(Outcome(*texts, error, allowed, verdict, note))
         progress(name)
 
-    configuration, begun = None, ""
+    configuration, begun, ended_checks = None, "", 0
     with tempfile.TemporaryFile("w+") as complaints:
         process = subprocess.Popen(
             [sys.executable, "-m", "landscape.doctor", *names],
@@ -166,17 +166,19 @@ def _carry_out(
                 begun = said["begin"]
             elif "skipped" in said:
                 tell(begun, "skipped", note=said["skipped"])
-                begun = ""
+                begun, ended_checks = "", ended_checks + 1
             else:
                 error, allowed = said["error"], said["allowed"]
                 passed = error <= allowed
                 tell(begun, "passed" if passed else "failed", error, allowed, said["failure"])
-                begun = ""
+                begun, ended_checks = "", ended_checks + 1
         status = process.wait()
         complaints.seek(0)
         lines = [line.strip() for line in complaints if line.strip()]
-    if not begun and configuration:
+    if ended_checks == len(names):
         return configuration, ""
+    if configuration:
+        begun = names[ended_checks]  # perhaps it died before it said so
     ended = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
     ended = f"the process ended with {ended}" + (f": {lines[-1]}" if lines else "")
     if begun:

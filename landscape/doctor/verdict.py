@@ -8,6 +8,7 @@ they were in force.
 
 import functools
 import json
+import os
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ def configuration() -> dict[str, Any]:
     device = jax.local_devices()[0]
     return {
         "landscape": landscape.__version__,
+        "jax": jax.__version__,
         "jaxlib": xla_flags.jaxlib_version(),
         "platform": device.platform,
         "device": device.device_kind,
@@ -38,6 +40,8 @@ def configuration() -> dict[str, Any]:
         "processor": _processor(),
         "flags": xla_flags.in_force(),
         "x64": bool(jax.config.jax_enable_x64),
+        "matmul_precision": jax.config.jax_default_matmul_precision,
+        "tf32": os.environ.get("NVIDIA_TF32_OVERRIDE"),
     }
 
 

@@ -1,6 +1,8 @@
 """The self-test finds what is wrong, goes on behind a crash, and keeps its verdict."""
 
 import json
+import shutil
+import sys
 import warnings
 
 import jax
@@ -62,6 +64,19 @@ def test_a_check_that_hangs_is_ended(monkeypatch):
         doctor.examine(["rows"])
 
 
+def test_checks_that_a_process_does_not_come_to_have_not_passed(monkeypatch):
+    def said(process):
+        yield {"configuration": verdict.configuration()}
+        yield {"begin": "rows"}
+        yield {"error": 0.0, "allowed": 1.0, "failure": ""}
+
+    monkeypatch.setattr(doctor, "_said_by", said)
+    monkeypatch.setattr(sys, "executable", shutil.which("true"))
+    found = doctor.examine(["rows", "broadcast"])
+    assert [outcome.verdict for outcome in found.outcomes] == ["passed", "failed"]
+    assert "ended with exit status 0" in found.outcomes[1].note
+
+
 class TestVerdict:
     """What results store."""
 
@@ -108,6 +123,14 @@ class TestVerdict:
         assert verdict.backend()["by"] == "doctor"
         assert "examined" in verdict.backend()
         monkeypatch.setenv("XLA_FLAGS", "--another_flag")
+        assert verdict.backend()["by"] == "quick check"
+
+    def test_the_precision_of_products_belongs_to_the_configuration(self, monkeypatch):
+        monkeypatch.setattr("landscape.doctor.programs.wrong", lambda: [])
+        verdict.store(verdict.configuration(), [])
+        with jax.default_matmul_precision("bfloat16"):
+            assert verdict.backend()["by"] == "quick check"
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
         assert verdict.backend()["by"] == "quick check"
 
     def test_what_computes_wrongly_now_outweighs_a_verdict_of_before(self, monkeypatch):
