@@ -69,6 +69,7 @@ def test_checks_that_a_process_does_not_come_to_have_not_passed(monkeypatch):
         yield {"configuration": verdict.configuration()}
         yield {"begin": "rows"}
         yield {"error": 0.0, "allowed": 1.0, "failure": ""}
+        process.stdout.close()
 
     monkeypatch.setattr(doctor, "_said_by", said)
     monkeypatch.setattr(sys, "executable", shutil.which("true"))
