@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from landscape.numbers import MATRICES, count
+from landscape.numbers import MATRICES, count, number
 from landscape.results import Stored
 
 _USUAL = {
@@ -23,6 +23,11 @@ def matrix(stored: Stored) -> str:
     """The curvature matrix whose eigenvalues a result holds."""
     name = str(stored.attributes.get("matrix", "hessian"))
     return MATRICES.get(name, name)
+
+
+def power_iteration(estimate: float) -> str:
+    """Its estimate: of the eigenvalue largest in magnitude, which may be the smallest one."""
+    return number(estimate) + (" (λmin)" if estimate < 0 else "")
 
 
 def images(stored: Stored) -> str:

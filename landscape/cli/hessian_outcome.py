@@ -245,7 +245,7 @@ def _targets(stored: Any, data: dict[str, Any]) -> Any:
         columns += ["power iteration", "residual"]
         for row, entry in zip(rows, entries.values(), strict=True):
             power = entry["power"]
-            row += [f"{power['estimate']:.4g}" + ("" if power["is_largest"] else " (λmin)")]
+            row += [captions.power_iteration(power["estimate"])]
             row += [f"{power['residual']:.2g}"]
         title += "; power iteration is uncertified"
     if "trace" in data:

@@ -179,7 +179,7 @@ def _power(run: Run) -> str:
     found = measures.power_iteration(run)
     if found is None:
         return _missing(run)
-    return f"{number(found[0])}\nresidual {number(found[1], 2)}"
+    return f"{captions.power_iteration(found[0])}\nresidual {number(found[1], 2)}"
 
 
 def _accuracy(run: Run) -> str:

@@ -28,6 +28,13 @@ def test_table_1_has_a_column_per_run_and_the_numbers_of_its_files(runs):
     assert any("99.9 %" in note for note in table.notes)
 
 
+def test_power_iteration_that_finds_the_smallest_eigenvalue_says_so(tmp_path):
+    made.write_hessian(tmp_path, ["whole"], scale=-10.0)
+    table = report.table1([report.collect(tmp_path)])
+    row = "λmax by power iteration\npaper's method, uncertified"
+    assert table.cell(row, tmp_path.name) == "−9.000 (λmin)\nresidual 3.2"
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [(1.0, "100\n[98.9, 100]"), (0.0, "0\n[0, 1.06]"), (0.5, "50.0\n[44.8, 55.2]")],
