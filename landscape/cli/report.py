@@ -34,10 +34,17 @@ def execute(options: Options) -> common.Outcome:
     path = Path(options.out or folders[0].parent / "report.html")
     report.write(runs, path, title=options.title)
     tables = [report.table1(runs), report.table3(runs)]
+    warnings = report.warnings(runs)
     data = {
         "report": str(path),
+        "warnings": warnings,
         "tables": [
-            {"title": t.title, "columns": list(t.columns), "rows": [list(r) for r in t.rows]}
+            {
+                "title": t.title,
+                "columns": list(t.columns),
+                "rows": [list(r) for r in t.rows],
+                "notes": list(t.notes),
+            }
             for t in tables
         ],
     }
@@ -45,6 +52,8 @@ def execute(options: Options) -> common.Outcome:
     def show(console: Any) -> None:
         for table in tables:
             console.print(report.to_rich(table))
+        for line in warnings:
+            console.print(f"To be careful about: {line}", markup=False)
         console.print(f"written to {path}")
 
     return common.Outcome(data, show)
@@ -64,8 +73,10 @@ def run_folders(names: tuple[str, ...]) -> list[Path]:
     if len(folders) == 1 and not (folders[0] / "config.json").is_file() and folders[0].is_dir():
         folders = sorted(p.parent for p in folders[0].glob("*/config.json")) or folders
     elif len(folders) > 1:  # a shell pattern also matches the report beside the runs
-        folders = [folder for folder in folders if folder.is_dir()] or folders
+        folders = [folder for folder in folders if not folder.is_file()] or folders
     for folder in folders:
+        if not folder.exists():
+            raise RequestError(f"runs: there is no folder {folder}; name run folders")
         if not (folder / "config.json").is_file():
             raise RequestError(f"runs: {folder} is no run folder (it has no config.json)")
     return folders

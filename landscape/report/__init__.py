@@ -10,6 +10,7 @@ from landscape.report.page import write
 from landscape.report.run import Run, collect
 from landscape.report.table import Table, to_html, to_rich
 from landscape.report.tables import table1, table3
+from landscape.report.words import warnings
 
 __all__ = [
     "Run",
@@ -20,5 +21,6 @@ __all__ = [
     "table3",
     "to_html",
     "to_rich",
+    "warnings",
     "write",
 ]

@@ -145,7 +145,8 @@ def _in_rows(runs: list[Run]) -> tuple[list[Run], int | None]:
 def _caption(run: Run) -> str:
     lines = []
     sharp, accuracy = measures.extreme(run, WHOLE), measures.accuracy(run)
-    if sharp:
+    # One file may be of a later checkpoint than the other.
+    if sharp and measures.same_parameters(run, "hessian", "surface"):
         lines.append(f"λmax {number(sharp.estimate)} {interval(sharp.lower, sharp.upper)}"
                      + (f" {sharp.mark}" if sharp.mark else ""))  # fmt: skip
         if told := captions.departures(run.results["hessian"], run.last.get("step")):

@@ -56,6 +56,12 @@ def targets(run: Run) -> list[str]:
     return [] if hessian is None else [str(name) for name in hessian["targets"]]
 
 
+def same_parameters(run: Run, one: str, other: str) -> bool:
+    """Whether two results are of the same parameters, as far as their files say."""
+    hashes = {run.results[name].attributes.get("parameters_hash") for name in (one, other)}
+    return len(hashes - {None}) < 2
+
+
 def matrices(runs: Iterable[Run]) -> str:
     """The curvature matrices whose eigenvalues the runs hold."""
     return captions.matrices(run.results["hessian"] for run in runs if "hessian" in run.results)

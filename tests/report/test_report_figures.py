@@ -24,6 +24,15 @@ def test_panels_carry_sharpness_and_accuracy(runs):
     assert told[place + 1] == "λmax 9.000 [8.990, 9.036]\ntest accuracy 95.0 [92.2, 96.9] %"
 
 
+def test_a_panel_does_not_carry_the_sharpness_of_other_parameters(tmp_path):
+    made.write_surface(tmp_path, made.bowl(np.linspace(-1, 1, 5), np.linspace(-1, 1, 5), 3.0))
+    for parameters_hash, there in (("p0", True), ("p1", False)):
+        (tmp_path / "hessian.h5").unlink(missing_ok=True)
+        made.write_hessian(tmp_path, ["whole"], parameters_hash=parameters_hash)
+        told = [text.get_text() for text in report.surface_figure([report.collect(tmp_path)]).texts]
+        assert any("λmax" in text for text in told) == there
+
+
 def test_partners_stand_below_each_other(tmp_path):
     grid = np.linspace(-1, 1, 5)
     names = []
