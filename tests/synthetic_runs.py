@@ -173,7 +173,8 @@ def write_neurons(folder: Path, names, level=0.5, *, done=None, request=None):
     fields = {name: Field((count,)) for name in ("active_fraction", "standard_error", "norm")}
     with ResultFile(
         folder / "neurons.h5", "neurons", request=request or {}, done=(count,), fields=fields,
-        constants={"layers": names}, origin={**ORIGIN, "seed": 0, "parameters_hash": "p0"},
+        constants={"layers": names},
+        origin={**ORIGIN, "seed": 0, "parameters_hash": "p0", **(request or {})},
     ) as file:  # fmt: skip
         for i in range(count if done is None else done):
             file.write(i, active_fraction=level - 0.03 * i, standard_error=0.01, norm=10.0 + i)

@@ -90,7 +90,7 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
             *_svg(compare_neurons(activities)),
             f"Percentage of active neurons against depth for {', '.join(activities)}.",
             "Share of post-activation values above zero, layer by layer (ResNet: its units' "
-            "outputs), with standard errors over examples."
+            f"outputs), over {_images(runs, 'neurons')}, with standard errors over these."
             + (" Dashed with open markers: trained with SAM." if sam else ""),
         )
     sharpness = {run.label: s for run in runs if (s := measures.sharpness(run)) is not None}
@@ -113,6 +113,10 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
             + (" Dashed: trained with SAM." if sam else ""),
         )
     return found
+
+
+def _images(runs: Sequence[Run], name: str) -> str:
+    return captions.each(captions.images(run.results[name]) for run in runs if name in run.results)
 
 
 def _told_of_surfaces(runs: Sequence[Run]) -> str:

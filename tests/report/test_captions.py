@@ -86,6 +86,11 @@ def test_of_two_splits_heights_and_captions_are_of_the_one_that_was_asked_for(tm
     assert "360 test images" in figures.pictures([one])["surfaces"].caption
 
 
+def test_active_neurons_are_of_the_images_in_their_file(tmp_path):
+    made.write_neurons(tmp_path, ["fc1", "fc2"], request={"data": TEST})
+    assert "over 360 test images" in figures.pictures([report.collect(tmp_path)])["neurons"].caption
+
+
 def test_results_of_another_step_than_the_log_are_pointed_out(tmp_path):
     one = run(tmp_path / "run", hessian={"checkpoint_step": 30})
     (told,) = (line for line in words.warnings([one]) if "step" in line)
