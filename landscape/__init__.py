@@ -11,7 +11,7 @@ import importlib
 
 from landscape import xla_flags
 
-xla_flags.mend()  # before JAX starts its backend
+xla_flags.append_needed_flag()  # before JAX starts its backend
 
 _HOME = {
     "Objective": "landscape.objective",

@@ -1,6 +1,6 @@
 """A flag for XLA where the compiler of a jaxlib version is known to give wrong results.
 
-JAX reads ``XLA_FLAGS`` when its backend starts, that is at the first computation. :func:`mend` is
+JAX reads ``XLA_FLAGS`` when its backend starts, that is at the first computation. :func:`append_needed_flag` is
 called by ``import landscape`` and appends what the installed version needs. XLA aborts on flags
 that it does not know, so a version is in :data:`KNOWN_BAD` only if it was tried.
 
@@ -62,7 +62,7 @@ def is_known_bad(version: str | None = None) -> bool:
     return (jaxlib_version() if version is None else version) in KNOWN_BAD
 
 
-def mend() -> None:
+def append_needed_flag() -> None:
     """Append the flag that the installed jaxlib needs to ``XLA_FLAGS``, once.
 
     What the user set stays in front of it, and the flag itself is left alone if it is set. Child

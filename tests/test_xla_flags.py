@@ -35,8 +35,8 @@ def appended(version, monkeypatch, **environment):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(xla_flags, "jaxlib_version", lambda: version)
     monkeypatch.setattr(xla_flags, "_backend_runs", lambda: False)
-    xla_flags.mend()
-    xla_flags.mend()  # child processes inherit the environment and do it again
+    xla_flags.append_needed_flag()
+    xla_flags.append_needed_flag()  # child processes inherit the environment and do it again
     return os.environ.get("XLA_FLAGS")
 
 

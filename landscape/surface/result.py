@@ -57,7 +57,7 @@ class Surface:
 
     @property
     def loss(self) -> np.ndarray:
-        """The first loss among the metrics: that of the training data, where there is one."""
+        """That of the first data asked for."""
         return self.metrics[self.loss_name]
 
     @property
