@@ -1,8 +1,9 @@
 """A flag for XLA where the compiler of a jaxlib version is known to give wrong results.
 
-JAX reads ``XLA_FLAGS`` when its backend starts, that is at the first computation. :func:`append_needed_flag` is
-called by ``import landscape`` and appends what the installed version needs. XLA aborts on flags
-that it does not know, so a version is in :data:`KNOWN_BAD` only if it was tried.
+JAX reads ``XLA_FLAGS`` when its backend starts, that is at the first computation.
+:func:`append_needed_flag` is called by ``import landscape`` and appends what the installed version
+needs. XLA aborts on flags that it does not know, so a version is in :data:`KNOWN_BAD` only if it
+was tried.
 
 XLA:CPU of the versions in the table hands reductions to YNNPACK, whose fused kernels are wrong for
 some shapes. Tried on x86-64 (2 cores, Linux) in November 2026, in float32 and float64, each program
