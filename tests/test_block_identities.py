@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from landscape import extremes, parameters
 from landscape.cli.subject import classification
@@ -23,20 +24,28 @@ JOINT = {"ViT-Mini/2": ("attention", "mlp"), "Mixer-Mini/2": ("token_mlp", "chan
 
 @dataclass
 class Restricted:
-    """P H P, with P the projection on a block: one compiled product serves all blocks."""
+    """P H P, with P the projection on a block: one compiled product serves all blocks.
+
+    On flat vectors: the arithmetic of a search compiles in a tenth of the time that it takes on
+    trees of many leaves.
+    """
 
     objective: Any
-    params: Any
     names: list[str]
 
+    def __post_init__(self):
+        self.params, self._tree = ravel_pytree(self.objective.params)
+
     def product(self, vector):
-        return self._inside(self.objective.product(self._inside(vector)))
+        return self._inside(self.objective.product(self._tree(self._inside(self._tree(vector)))))
 
     def _inside(self, tree):
         leaves = parameters.named_leaves(tree)
-        return parameters.with_leaves(
-            tree, {k: jnp.zeros_like(v) for k, v in leaves.items() if k not in self.names}
-        )
+        return ravel_pytree(
+            parameters.with_leaves(
+                tree, {k: jnp.zeros_like(v) for k, v in leaves.items() if k not in self.names}
+            )
+        )[0]
 
 
 def measured(objective, blocks):
@@ -44,7 +53,7 @@ def measured(objective, blocks):
     every = {**blocks, "whole": parameters.leaf_names(objective.params)}
     return {
         name: extremes(
-            Restricted(objective, objective.params, names),
+            Restricted(objective, names),
             width=0.05,
             ends="max",
             statements=len(every),

@@ -5,10 +5,12 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 from landscape import results
+from landscape.checkpoints import Checkpoint, write
 from landscape.cli import COMMANDS, main
 
 
@@ -42,9 +44,22 @@ def test_a_finished_run_is_not_trained_again(run, call):
     assert "rho (0.0, now 0.1)" in err
 
 
-def test_hessian_prints_the_fixed_interface(run, call, tmp_path):
+@pytest.fixture
+def shallow(tmp_path):
+    """Weights of a Mixer of one block: every block of parameters is several programs to compile."""
+    from landscape.models import registry
+
+    model = registry.build("Mixer-Mini/2", shape={"depth": 1}, head_init="lecun")
+    params = jax.tree.map(np.asarray, model.init(jax.random.key(0)))
+    path = tmp_path / "shallow.safetensors"
+    write(Checkpoint(params, None, {"model": model.request}, model.name), path)
+    return path
+
+
+def test_hessian_prints_the_fixed_interface(shallow, call, tmp_path):
     out = tmp_path / "h.h5"
-    arguments = ["hessian", "--checkpoint", run, "--images", 64, "--blocks", "components"]
+    arguments = ["hessian", "--checkpoint", shallow, "--data", "digits", "--images", 64]
+    arguments += ["--blocks", "components"]
     arguments += ["--method", "both", "--iterations", 5, "--width", "0.2", "--out", out]
     status, found, _ = call(*arguments)
     assert status == 0
