@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,7 +58,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     surface_pictures.check(options)
     if options.watch is not None:
         picture = surface_pictures.watch(options)
-        return summary([options.watch], [picture])
+        return summary([options.watch], {picture: 0})
     if options.draw:
         paths = [Path(name) for name in options.draw]
     else:
@@ -69,14 +69,16 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     return summary(paths, written)
 
 
-def summary(paths: Sequence[os.PathLike | str], written: Sequence[str] = ()) -> common.Outcome:
+def summary(
+    paths: Sequence[os.PathLike | str], written: Mapping[str, int] | None = None
+) -> common.Outcome:
     """The outcome as stored: what ``--json`` prints and what is shown.
 
     The numbers are those of the last file; the status is that of all of them.
     """
     import numpy as np
 
-    path = paths[-1]
+    path, written = paths[-1], written or {}
     each = {os.fspath(one): surface_pictures.read(one) for one in paths}
     found = each[os.fspath(path)]
     uncertain = [name for name, one in each.items() if any(_sharpness(one).values())]
@@ -113,6 +115,7 @@ def summary(paths: Sequence[os.PathLike | str], written: Sequence[str] = ()) -> 
         "lengths": list(found.lengths),
         "explained": found.attributes.get("explained"),
         "written": list(written),
+        "cells_left_out": {name: count for name, count in written.items() if count},
     }
 
     def show(console: Any) -> None:
@@ -146,6 +149,8 @@ def summary(paths: Sequence[os.PathLike | str], written: Sequence[str] = ()) -> 
             console.print(f"{len(each)} surfaces; the numbers are those of the last")
         if uncertain:
             console.print(f"with points whose λmax is not certified: {', '.join(uncertain)}")
+        for name, count in data["cells_left_out"].items():
+            console.print(f"{name} lacks cells with a corner without a height: {count}")
         console.print(f"in {path}" + (f", written: {', '.join(written)}" if written else ""))
 
     return common.Outcome(data, show, converged=not uncertain)

@@ -83,13 +83,13 @@ def check(options: Any) -> None:
         raise RequestError("export: it writes one surface; use --draw FILE.h5 for each of them")
 
 
-def write(options: Any, paths: Sequence[Path]) -> list[str]:
-    """Write whatever was asked for; the names of the files."""
+def write(options: Any, paths: Sequence[Path]) -> dict[str, int]:
+    """Write whatever was asked for; the names of the files, and how many cells each leaves out."""
     wanted = (options.picture, options.html, options.animation, *options.export)
     import jax
 
     if not any(wanted) or jax.process_index():  # of several processes the first one draws
-        return []
+        return {}
     found = [read(path) for path in paths]
     titles, steps = _titles(paths), [captions.step(surface) for surface in found]
     if options.along_training and None not in steps and len(set(steps)) == len(steps):
@@ -108,13 +108,14 @@ def write(options: Any, paths: Sequence[Path]) -> list[str]:
             page.write_text(interactive_html(surfaces, metric=options.metric, log=options.log))
     if options.animation is not None:
         _animate(options, surfaces)
+    written = {name: 0 for name in wanted if name}
     for name in options.export:
         from landscape.surface.exports import export
 
         (surface,) = found
         height = options.metric or surface.loss_name
-        export(surface, name, height=height, log=options.log, cut=options.vmax)
-    return [name for name in wanted if name]
+        written[name] = export(surface, name, height=height, log=options.log, cut=options.vmax)
+    return written
 
 
 def watch(options: Any) -> str:

@@ -424,3 +424,15 @@ def test_a_watched_surface_is_drawn_as_it_was_asked_for(tmp_path, monkeypatch):
     line = stored(tmp_path / "line.h5", plane=False)
     with pytest.raises(RequestError, match="pictures of lines"):
         execute(Options(watch=str(line), metric="train_loss", quiet=True))
+
+
+def test_cells_that_an_export_leaves_out_are_counted(tmp_path):
+    path = stored(tmp_path / "s.h5")
+    with h5py.File(path, "r+", libver=("earliest", "v108")) as file:
+        file["train_loss"][0, 0] = np.inf
+    names = [str(tmp_path / name) for name in ("s.obj", "s.csv")]
+    found = execute(Options(draw=(str(path),), export=tuple(names), quiet=True))
+    assert (found.data["written"], found.data["cells_left_out"]) == (names, {names[0]: 1})
+    console = Console(file=io.StringIO(), width=1000)
+    found.show(console)
+    assert "s.obj lacks cells with a corner without a height: 1" in console.file.getvalue()
