@@ -6,14 +6,71 @@ which near a minimum the whole loss does, nor behind a constant that all example
 weight decay inside of the loss.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from landscape import parameters
+from landscape.devices import gathered
 from landscape.errors import RequestError
 from landscape.objective.batches import MicroBatch
+from landscape.objective.float64 import NoFloat64
+from landscape.objective.passes import ById
+from landscape.parameters import Tree
+
+if TYPE_CHECKING:
+    from landscape.objective.objective import Objective
+
+
+def check_losses(objective: "Objective") -> None:
+    """Two passes over the data agree, and an example's loss depends on nothing but itself.
+
+    Raises
+    ------
+    RequestError
+        Which says what it depends on.
+    """
+    data, params = objective._data, objective.params
+    micro = data.largest
+
+    def total(micro: MicroBatch, params: Tree = params) -> float:
+        return objective._sums(params, [micro], 1.0)["loss"]
+
+    key = jax.random.key(0)
+    nearby = [total(micro, parameters.moved_by_epsilon(key, params, sign)) for sign in (1, -1)]
+    coarsest = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(params))
+    noise = rounding_noise(total(micro), total(micro), nearby, micro.examples, coarsest)
+    epsilon = float(jnp.finfo(objective._scalar(0.0).dtype).eps)
+    losses = Losses(data.rearranged, micro, total, noise, epsilon)
+    check_repeatable(lambda: objective._evaluate(params)["loss"], losses.tolerance(1))
+    if not check_independent(losses):
+        precise = total_in_float64(objective, params, micro)
+        if precise is not None:
+            check_independent(Losses(data.rearranged, micro, precise, 0.0, 1e-9))
+
+
+def total_in_float64(
+    objective: "Objective", params: Tree, like: MicroBatch
+) -> Callable[[MicroBatch], float] | None:
+    """Sum of the losses of a micro-batch, every operation in float64; None where refused."""
+    step = dataclasses.replace(objective._step("loss"), metrics=ById(None), float64=True)
+    inputs = (params, objective._fixed, None, objective._scalar(1.0))
+    try:
+        program = step.program(*inputs, like)
+    except (NoFloat64, RequestError, TypeError, ValueError):
+        return None  # tracing it anew in another precision fails in ways of each operation
+
+    def total(micro: MicroBatch) -> float:
+        with jax.enable_x64(True):
+            return float(gathered(program(*inputs, micro.batch, micro.mask)["loss"]).sum())
+
+    return total
 
 
 def rounding_noise(

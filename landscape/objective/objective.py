@@ -20,18 +20,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from landscape import parameters
-from landscape.devices import gathered, place, replicated
+from landscape.devices import place, replicated
 from landscape.errors import RequestError, check_choice
 from landscape.objective.batches import MicroBatch, MicroBatches
-from landscape.objective.consistency import (
-    Losses,
-    check_independent,
-    check_repeatable,
-    rounding_noise,
-)
+from landscape.objective.consistency import check_losses, total_in_float64
 from landscape.objective.derivatives import Kind, Matrix
 from landscape.objective.differences import Differences, choose_differences
-from landscape.objective.float64 import NoFloat64
 from landscape.objective.linear_operator import as_scipy
 from landscape.objective.linearized import Linearized
 from landscape.objective.passes import Assembly, ById, Fixed, Step, sum_over_devices
@@ -442,7 +436,7 @@ class Objective:
         """
         self._check()
         params = self._at(params)
-        total = self._total_in_float64(params, next(iter(self._data)))
+        total = total_in_float64(self, params, next(iter(self._data)))
         if total is None:
             return float("nan")
         leaves = (np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(self._whole(params)))
@@ -684,53 +678,14 @@ class Objective:
 
     # --- the check --------------------------------------------------------------------------------
 
-    def _total_in_float64(
-        self, params: Tree, like: MicroBatch
-    ) -> Callable[[MicroBatch], float] | None:
-        """Sum of the losses of a micro-batch, every operation in float64; None where refused."""
-        step = dataclasses.replace(self._step("loss"), metrics=ById(None), float64=True)
-        inputs = (params, self._fixed, None, self._scalar(1.0))
-        try:
-            program = step.program(*inputs, like)
-        except (NoFloat64, RequestError, TypeError, ValueError):
-            return None  # tracing it anew in another precision fails in ways of each operation
-
-        def total(micro: MicroBatch) -> float:
-            with jax.enable_x64(True):
-                return float(gathered(program(*inputs, micro.batch, micro.mask)["loss"]).sum())
-
-        return total
-
     def _check(self, *, traced: bool = False) -> None:
         """Once: two passes agree, and an example's loss depends on nothing but itself."""
         if self._shared["checked"]:
             return
-
-        def sum_of(micro: MicroBatch, params: Tree = self.params) -> float:
-            return self._sums(params, [micro], 1.0)["loss"]
-
-        def noise(micro: MicroBatch) -> float:
-            moved = (
-                parameters.moved_by_epsilon(jax.random.key(0), self.params, sign)
-                for sign in (1, -1)
-            )
-            loss, again, *nearby = (
-                sum_of(micro, params) for params in (self.params, self.params, *moved)
-            )
-            epsilon = max(float(jnp.finfo(p.dtype).eps) for p in jax.tree.leaves(self.params))
-            return rounding_noise(loss, again, nearby, micro.examples, epsilon)
-
         # Needed where a product is traced; elsewhere it would run models' initialisers eagerly.
         with jax.ensure_compile_time_eval() if traced else contextlib.nullcontext():
             self._data.read()
-            micro = self._data.largest
-            epsilon = float(jnp.finfo(self._scalar(0.0).dtype).eps)
-            losses = Losses(self._data.rearranged, micro, sum_of, noise(micro), epsilon)
-            check_repeatable(lambda: self._evaluate(self.params)["loss"], losses.tolerance(1))
-            if not check_independent(losses):
-                precise = self._total_in_float64(self.params, micro)
-                if precise is not None:
-                    check_independent(Losses(self._data.rearranged, micro, precise, 0.0, 1e-9))
+            check_losses(self)
         self._shared["checked"] = True
 
 
