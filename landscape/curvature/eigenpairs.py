@@ -363,7 +363,9 @@ class _Run:
         kept = recurrence.ritz_vector(-1)
         if kept is None:
             limit = max(1, self.limit - self.products)
-            kept = top_vector(outside, tolerance=self.tolerance, limit=limit, seed=self.seed)
+            # Not the start of the first search: what that one has of an eigenspace was found.
+            seed = self.seed + 1 + self.rounds
+            kept = top_vector(outside, tolerance=self.tolerance, limit=limit, seed=seed)
         vector, _, _ = panel.orthogonalise(self.basis, kept[0])
         self.basis = panel.put(self.basis, self.known, vector)
         column = np.asarray(panel.coefficients(self.basis, self.product(vector)), np.float64)

@@ -128,7 +128,7 @@ def test_errors_of_training_images_are_the_populations_only_on_a_condition(run, 
         shown = " ".join(capsys.readouterr().out.split())
         assert "(standard error), accuracy" in shown
         assert "(95 % interval)" in shown
-        assert ("nothing about new images if the network was trained" in shown) == (split == "train")
+        assert ("nothing about new images" in shown) == (split == "train")
 
 
 def test_neurons_lists_layers_in_network_order(run, call, tmp_path):

@@ -99,10 +99,12 @@ def test_bounds_contain_the_error_of_products_that_nothing_else_checks(bits):
 @pytest.mark.parametrize("seed", range(3))
 def test_a_missed_eigenvalue_is_added_without_room_for_the_vectors(monkeypatch, seed):
     monkeypatch.setattr(lanczos, "available_memory", lambda device: 0)
-    spectrum = np.r_[5, 5, 4, 3, np.linspace(-2, 2, 30)]
-    found = eigenpairs(Dense(rotated(spectrum, seed, np.float32)), 3, seed=seed, limit=300)
-    np.testing.assert_allclose(found.values, [5, 5, 4], rtol=1e-5)
-    assert found.converged
+    for multiple in ([5, 5], [5, 5, 5, 5]):
+        spectrum = np.r_[multiple, 4, 3, np.linspace(-2, 2, 34)]
+        operator, k = Dense(rotated(spectrum, seed, np.float32)), len(multiple)
+        found = eigenpairs(operator, k, seed=seed, limit=300)
+        np.testing.assert_allclose(found.values, multiple, rtol=1e-5)
+        assert found.converged
 
 
 def test_all_eigenvalues_of_a_small_matrix():
