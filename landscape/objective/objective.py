@@ -28,7 +28,7 @@ from landscape.objective.derivatives import Kind, Matrix
 from landscape.objective.differences import Differences, choose_differences
 from landscape.objective.linear_operator import as_scipy
 from landscape.objective.linearized import Linearized
-from landscape.objective.passes import Assembly, ById, Fixed, Step, sum_over_devices
+from landscape.objective.passes import Assembly, ById, Cache, Fixed, Step, sum_over_devices
 from landscape.objective.rayleigh import RayleighQuotient, quadratic_forms, rayleigh_quotient
 from landscape.parameters import Tree
 
@@ -155,7 +155,7 @@ class Objective:
         self._record = dict(record or {})
         self._data, self._draws = MicroBatches(batches, mesh), 1
         self._shared = {"checked": False}  # with the blocks made from this objective
-        self._owner = None if share_programs else ById(object())
+        self._owner = None if share_programs else ById(Cache())
         if mesh is None:
             params, state = jax.tree.map(jnp.asarray, (params, state))
         else:

@@ -84,8 +84,8 @@ class Step:
     program is to be called under ``jax.enable_x64(True)``.
 
     Equal steps share their compiled programs. What the loss closes over is part of a program, and
-    may have changed by the next objective: ``owner`` is the objective with its copies, or None for
-    a loss that closes over nothing that changes.
+    may have changed by the next objective: ``owner`` holds the :class:`Cache` of an objective and
+    its copies, and is None for a loss that closes over nothing that changes.
     """
 
     kind: Kind
@@ -121,14 +121,19 @@ class Step:
         inputs = (free, fixed, vector, weight, micro.batch, micro.mask)
         leaves, structure = jax.tree.flatten(inputs)
         key = (self, structure, tuple((x.shape, x.dtype, x.sharding) for x in leaves))
-        if key not in _programs:
-            while len(_programs) >= 512:
-                _programs.pop(next(iter(_programs)))
+        known = self.cache.programs
+        if key not in known:
+            while len(known) >= 512:
+                known.pop(next(iter(known)))
             compile_ = functools.partial(
                 compile_within_memory, what=self._what, examples=micro.size, beside=beside
             )
-            _programs[key] = self._compile(inputs, compile_)
-        return _programs[key]
+            known[key] = self._compile(inputs, compile_)
+        return known[key]
+
+    @property
+    def cache(self) -> "Cache":
+        return _SHARED if self.owner is None else self.owner.value
 
     def linearized(
         self,
@@ -236,7 +241,15 @@ class Step:
         return f"{self.matrix.replace('_', '-')} {self.kind}"
 
 
-_programs: dict[Any, Program] = {}
+class Cache:
+    """Compiled programs and the functions that they were made of, by step."""
+
+    def __init__(self):
+        self.programs: dict[Any, Program] = {}
+        self.functions: dict[Any, tuple[Callable, Callable]] = {}
+
+
+_SHARED = Cache()
 
 # What JAX raises where a derivative does not exist; the text decides.
 _UNDIFFERENTIABLE = (NotImplementedError, TypeError, ValueError)
@@ -248,9 +261,17 @@ def _about_differentiation(error: Exception) -> bool:
     return bool(re.search("JVP|jvp|autodiff|ifferentiation", str(error)))
 
 
-@functools.lru_cache(maxsize=256)
 def _functions(step: Step, order: Order) -> tuple[Callable, Callable]:
     """``contribute(free, fixed, vector, weight, batch, mask)``, and the step that adds it up."""
+    known = step.cache.functions
+    if (step, order) not in known:
+        while len(known) >= 256:
+            known.pop(next(iter(known)))
+        known[step, order] = _made(step, order)
+    return known[step, order]
+
+
+def _made(step: Step, order: Order) -> tuple[Callable, Callable]:
     contribute = contribution(
         step.kind,
         step.matrix,

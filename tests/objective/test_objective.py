@@ -1,3 +1,5 @@
+import gc
+import weakref
 from typing import get_args
 
 import jax
@@ -522,6 +524,16 @@ def test_what_a_loss_closes_over_counts_at_the_time_of_its_objective(shared):
         found.append(objective.loss())
         assert objective.with_params(2 * jnp.ones(2)).loss() == 4 * objective.loss()
     assert found == ([1.0, 1.0] if shared else [1.0, 9.0])
+
+
+def test_programs_end_with_their_objective():
+    objective = Objective(lambda w, x: (x * w) ** 2, jnp.float32(2), [np.ones(3, "f4")])
+    assert objective.loss() == 4
+    programs = weakref.ref(objective._owner.value)
+    assert programs().programs
+    del objective
+    gc.collect()
+    assert programs() is None
 
 
 def test_parameters_may_be_numpy_arrays_everywhere():
