@@ -1,6 +1,7 @@
 """Vectors and bounds survive products that are noisy, miscompiled, imprecise, or change midway."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -217,20 +218,23 @@ class Killed(Exception):
     pass
 
 
+def dying_at(product):
+    """A callback for progress that raises at this product."""
+    calls = itertools.count(1)
+
+    def die():
+        if next(calls) == product:
+            raise Killed
+
+    return die
+
+
 @pytest.mark.parametrize("room", [0, 10**9])
 def test_where_the_disk_is_nearly_full_the_journal_keeps_two_vectors(tmp_path, monkeypatch, room):
     monkeypatch.setattr(Journal, "SHARE", np.inf)
     monkeypatch.setattr(Journal, "room", room)
-    count = 0
-
-    def die():
-        nonlocal count
-        count += 1
-        if count == 8:
-            raise Killed
-
     with pytest.raises(Killed):
-        extremes(Diagonal(OUTLIERS), progress=die, journal=Journal(tmp_path))
+        extremes(Diagonal(OUTLIERS), progress=dying_at(8), journal=Journal(tmp_path))
     assert len(list(tmp_path.glob("*.npz"))) == (8 if room else 2)
     found = extremes(Diagonal(OUTLIERS), journal=Journal(tmp_path)).lambda_max
     assert found.confirmed
@@ -246,17 +250,9 @@ def test_a_search_goes_on_with_other_devices_and_its_vector_is_one(tmp_path, mon
         return 0.5 * jnp.vdot(w, matrix @ w) * batch
 
     data = [np.linspace(0.5, 1.5, 8).astype("f4")]
-    count = 0
-
-    def die():
-        nonlocal count
-        count += 1
-        if count == 6:
-            raise Killed
-
     journal, alone = Journal(tmp_path), Objective(loss, jnp.ones(60), data)
     with pytest.raises(Killed):
-        extremes(alone, progress=die, journal=journal, vectors=vectors)
+        extremes(alone, progress=dying_at(6), journal=journal, vectors=vectors)
     assert len(journal.load()[""]["runs"][0]["alpha"]) == 5
     two = Objective(loss, jnp.ones(60), data, mesh=data_mesh(2))
     found = extremes(two, journal=journal, vectors=vectors)
