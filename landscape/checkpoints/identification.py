@@ -56,8 +56,8 @@ class Content:
     network
         The network with these parameters, or None.
     told
-        ``{"model": arguments of the registry, "preprocessing": name or None}`` as our writer said
-        it, or None.
+        ``{"model": arguments of the registry, "preprocessing": name or None, "class_names": ...}``
+        as our writer said it, or None.
     """
 
     reading: Reading = field(repr=False)
@@ -131,7 +131,8 @@ def _told(container: Container) -> dict[str, Any] | None:
         return None
     preprocessing = told.get("preprocessing")
     known = isinstance(preprocessing, str) and preprocessing in PREPROCESSING
-    return {"model": request, "preprocessing": preprocessing if known else None}
+    made = {"model": request, "preprocessing": preprocessing if known else None}
+    return made | {key: told[key] for key in ("class_names",) if key in told}
 
 
 def _read(arrays: Mapping[str, Described]) -> Reading:

@@ -111,6 +111,12 @@ class Checkpoint:
         made = {"name": self.network.name, **self.network.request}
         return made if self.activation is None else {**made, "activation": self.activation}
 
+    @property
+    def class_names(self) -> Any:
+        """The class names in the order of its labels as its configuration has them, or None."""
+        config = self.config or {}
+        return config.get("class_names", config.get("data", {}).get("class_names"))
+
 
 def request_as(name: str, request: Mapping[str, Any] | None) -> dict[str, Any]:
     """The arguments of `landscape.models.registry.build` when another name is asked for.

@@ -93,6 +93,7 @@ def _config(found: Checkpoint) -> dict[str, Any]:
         "schema": SCHEMA,
         "model": found.request,
         "preprocessing": found.preprocessing,
+        **_class_names(found),
         "converted_from": {
             "reference": found.reference,
             "format": found.format,
@@ -107,8 +108,16 @@ def _told(found: Checkpoint) -> dict[str, str]:
     told = {"format": "pt"}  # which its readers ask for
     if found.request is not None:
         ours = {"model": found.request, "preprocessing": found.preprocessing}
+        ours |= _class_names(found)
         told[TOLD] = json.dumps(ours)
     return told
+
+
+def _class_names(found: Checkpoint) -> dict[str, Any]:
+    """What its labels mean, unless a head of other classes has come in its place."""
+    names = found.class_names
+    same = names is not None and len(names) == registry.build(**found.request).classes
+    return {"class_names": list(names)} if same else {}
 
 
 def _for_pytorch(
