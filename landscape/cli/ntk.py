@@ -41,7 +41,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
 
     if options.objective is not None:
         raise RequestError("objective: a kernel needs the network itself; use --model or Python")
-    loaded = subject.load(options, checkpoint=False)
+    loaded = subject.load(options, checkpoint=False, labels=False)
     name = "ntk" if options.head == "zeros" else f"ntk-{options.head}"
     path = subject.result_path(options, loaded, name)
     needed, size = options.batch_size * options.batches, options.batch_size

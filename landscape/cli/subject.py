@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,8 @@ class Subject:
     """How pixels become inputs (default: what belongs to the checkpoint); see `formats`."""
     data: str | None = None
     """digits, a folder of class folders, an .npz, module:function (default: the run's data)."""
+    accept_changed_data: bool = False
+    """Go on, with a note, where the run's data are not those it was trained on any more."""
     split: Literal["train", "test"] = "train"
     """Part of the data that is used."""
     images: int | None = None
@@ -72,7 +75,7 @@ class Loaded:
         return self.model.apply(params, images, state=self.state)
 
 
-def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
+def load(options: Subject, *, checkpoint: bool = True, labels: bool = True) -> Loaded:
     """Read checkpoint and data, build the model, and check that they fit.
 
     Parameters
@@ -81,30 +84,20 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
         The request.
     checkpoint
         Whether parameters are needed; without, a model name will do.
+    labels
+        Whether labels are needed, which then have to be those of the network.
 
     Raises
     ------
     RequestError
         For whatever is missing, unreadable, or does not fit.
     """
-    from landscape import checkpoints, data
+    from landscape import checkpoints
     from landscape.checkpoints import native
     from landscape.data.preprocessing import DEFAULT, get_preprocessing
     from landscape.models import registry
 
-    found, params, config, step = None, None, {}, None
-    if options.checkpoint is not None:
-        if checkpoint:
-            found = checkpoints.load(options.checkpoint)
-            params, config, step = found.params, found.config or {}, found.step
-        else:
-            folder, _ = checkpoints.located(options.checkpoint)
-            config = native.read_config(folder) or {}
-            if not config:
-                raise RequestError(f"checkpoint: {folder} is no run folder; use --model and --data")
-    elif checkpoint:
-        raise RequestError("checkpoint: none given; use --checkpoint RUN_FOLDER (see `train`)")
-    source = config.get("data", {})
+    found, config = _checkpoint(options, checkpoint)
     preprocessing = get_preprocessing(
         options.preprocessing
         or (found and found.preprocessing)
@@ -112,16 +105,7 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
         or DEFAULT
     )
     wanted = _request(options, found.request if found else config.get("model"))
-    reference = options.data or source.get("reference")
-    if reference is None:
-        raise RequestError("data: the checkpoint does not say its data; use --data")
-    if found and found.network and found.network.any_size and not Path(reference).is_dir():
-        wanted.pop("image_shape", None)
-    images = data.load(
-        reference,
-        **_as_recorded(reference, source, wanted.get("image_shape")),
-        geometry=preprocessing.geometry,
-    )
+    images, geometry, data_record = _images(options, found, config, wanted, preprocessing)
     model = registry.build(
         **{"classes": images.classes, "image_shape": images.image_shape, **wanted},
         remat=options.remat,
@@ -132,16 +116,14 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
             f"data: images are {images.image_shape}, {model.name} of this checkpoint takes "
             f"{tuple(model.image_shape)}; use other --data"
         )
-    if images.classes > model.classes:
-        raise RequestError(
-            f"data: labels go up to {images.classes - 1}, {model.name} has {model.classes} "
-            "classes; use the data it was trained for"
-        )
-    if params is not None:
+    label_record: dict[str, Any] = {}
+    if labels:
+        images, label_record = _with_labels_of(options, found, model, images)
+    if found:
         checkpoints.check_whole(found, model, f"checkpoint {options.checkpoint}")
     split = images.train if options.split == "train" else images.test
     if split is None:
-        raise RequestError(f"split: {reference} has no test split; use --split train")
+        raise RequestError(f"split: {images.reference} has no test split; use --split train")
     split_size = len(split)
     if options.images is not None:
         if not 0 < options.images <= len(split):
@@ -153,7 +135,7 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
     own = native.is_run_folder(path)
     return Loaded(
         model=model,
-        params=params,
+        params=found and found.params,
         state=found and found.state,
         layout=found and found.layout,
         split=split,
@@ -168,15 +150,112 @@ def load(options: Subject, *, checkpoint: bool = True) -> Loaded:
             "network": dict(model.request),
             "dtype": options.dtype or "the parameters'",
             "preprocessing": preprocessing.name,
-            "checkpoint_step": -1 if step is None else step,
-            "data": {
-                "reference": reference,
-                "split": options.split,
-                "examples": len(split),
-                "hash": split.hash,
-            },
+            **_other_geometry(preprocessing, geometry),
+            "checkpoint_step": -1 if found is None or found.step is None else found.step,
+            "data": {**data_record, "examples": len(split), "hash": split.hash},
+            **label_record,
         },
     )
+
+
+def _checkpoint(options: Subject, needed: bool) -> tuple[Any, dict[str, Any]]:
+    """The checkpoint, None where its parameters are not needed, and its configuration."""
+    from landscape import checkpoints
+    from landscape.checkpoints import native
+
+    if options.checkpoint is None:
+        if needed:
+            raise RequestError("checkpoint: none given; use --checkpoint RUN_FOLDER (see `train`)")
+        return None, {}
+    if needed:
+        found = checkpoints.load(options.checkpoint)
+        return found, found.config or {}
+    folder, _ = checkpoints.located(options.checkpoint)
+    config = native.read_config(folder)
+    if not config:
+        raise RequestError(f"checkpoint: {folder} is no run folder; use --model and --data")
+    return None, config
+
+
+def _images(
+    options: Subject,
+    found: Any,
+    config: dict[str, Any],
+    wanted: dict[str, Any],
+    preprocessing: Any,
+) -> tuple[Any, Any, dict[str, Any]]:
+    """The data, how they became squares, and what is recorded of them.
+
+    Of ``wanted``, the network's image shape is left out where it takes those of the data.
+    """
+    from landscape import data
+
+    source = config.get("data", {})
+    reference = options.data or source.get("reference")
+    if reference is None:
+        raise RequestError("data: the checkpoint does not say its data; use --data")
+    if found and found.network and found.network.any_size and not Path(reference).is_dir():
+        wanted.pop("image_shape", None)
+    prepared = _as_recorded(reference, source, wanted.get("image_shape"))
+    geometry = preprocessing.geometry_for(prepared.get("image_size"))
+    images = data.load(
+        reference,
+        **prepared,
+        geometry=geometry,
+        call=options.data is not None,  # what a checkpoint's folder names is not run
+    )
+    record = {"reference": reference, "split": options.split}
+    if reference == source.get("reference"):
+        same_pixels = not prepared.get("image_size") or (
+            preprocessing.name == config.get("preprocessing")
+        )
+        record |= _compared_with_training(options, images, source, same_pixels)
+    return images, geometry, record
+
+
+def _compared_with_training(
+    options: Subject, images: Any, source: dict[str, Any], same_pixels: bool
+) -> dict[str, Any]:
+    """Refuse data that are not those of the training any more, or note it if that is accepted."""
+    for name, split in (("train", images.train), ("test", images.test)):
+        now = {"examples": split and len(split), "hash": split and split.hash}
+        for part in ("examples", "hash") if same_pixels else ("examples",):
+            was = source.get(f"{name}_{part}", now[part])  # which older runs do not say
+            if was == now[part]:
+                continue
+            told = f"{name} split: {part} {was}, now {now[part]}"
+            changed = f"data: {images.reference!r} has changed since the training ({told})"
+            if not options.accept_changed_data:
+                raise RequestError(f"{changed}; restore it, or go on with --accept-changed-data")
+            _note(changed)
+            return {"changed_since_training": True}
+    return {}
+
+
+def _with_labels_of(
+    options: Subject, found: Any, model: Any, images: Any
+) -> tuple[Any, dict[str, Any]]:
+    """The data with the network's labels, and what is recorded of the mapping."""
+    from landscape.data.classes import stored_names, with_labels_of
+
+    names = stored_names(found and found.class_names, model.classes, str(options.checkpoint))
+    what = f"{model.name} of {options.checkpoint}" if options.checkpoint else model.name
+    images, labels = with_labels_of(images, model.classes, names, what)
+    record: dict[str, Any] = {}
+    if labels.how in ("by number", "by position"):
+        record["labels"] = labels.how
+    if not labels.unchanged:
+        record["class_labels"] = labels.of
+    if labels.how == "by position":
+        _note(
+            f"data: the class names of {what} are not known; those of {images.reference} count "
+            "as its classes in their order"
+        )
+    return images, record
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
 
 
 def _request(options: Subject, known: dict[str, Any] | None) -> dict[str, Any]:
@@ -201,6 +280,13 @@ def _as_recorded(reference: str, source: dict[str, Any], image_shape: Any) -> di
     if reference == source.get("reference"):
         return {k: source[k] for k in ("holdout", "seed", "image_size") if k in source}
     return {"image_size": data.size_for(reference, image_shape)}
+
+
+def _other_geometry(preprocessing: Any, geometry: Any) -> dict[str, Any]:
+    """How images became squares where that is not what the preprocessing's name usually means."""
+    if geometry == preprocessing.geometry:
+        return {}
+    return {"geometry": dataclasses.asdict(geometry)}
 
 
 def _batch_size(options: Subject, split: Any) -> int:

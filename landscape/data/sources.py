@@ -5,7 +5,9 @@ A file format or a benchmark set is one function ``reference -> Data`` here.
 
 import importlib
 import importlib.util
+import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from landscape.data.npz import read_npz
-from landscape.data.splits import Data, assembled, checked_split, with_holdout
+from landscape.data.splits import Data, Split, assembled, checked_split, with_holdout
 from landscape.errors import RequestError
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def load(
     seed: int = 0,
     image_size: int | None = None,
     geometry: "Geometry | None" = None,
+    call: bool = True,
 ) -> Data:
     """Load labelled images into memory.
 
@@ -52,6 +55,8 @@ def load(
     geometry
         How to resize, where ``image_size`` is given, such as
         ``get_preprocessing("big_vision").geometry``. None: cut out the central square.
+    call
+        Whether a function may be called: False where the reference comes from a file.
 
     Raises
     ------
@@ -64,7 +69,7 @@ def load(
     >>> data.train.images.shape, len(data.test), data.classes
     ((1438, 8, 8, 1), 359, 10)
     """
-    data = _read(reference, image_size, geometry)
+    data = _read(reference, image_size, geometry, call)
     if holdout is None and reference == "digits":
         holdout = DIGITS_HOLDOUT
     return data if holdout is None else with_holdout(data, holdout, seed)
@@ -76,15 +81,15 @@ def size_for(reference: str, image_shape: Sequence[int] | None) -> int | None:
     None where they are not resized: for everything but folders, and for networks that take no
     squares.
     """
-    if image_shape is None or not Path(reference).is_dir():
+    if image_shape is None or not os.path.isdir(reference):
         return None
     height, width, _ = image_shape
     return height if height == width else None
 
 
-def _read(reference: str, image_size: int | None, geometry: "Geometry | None") -> Data:
+def _read(reference: str, image_size: int | None, geometry: "Geometry | None", call: bool) -> Data:
     path = Path(reference)
-    if path.is_dir():
+    if os.path.isdir(reference):  # which, unlike `Path.is_dir`, takes any text
         from landscape.data.image_folder import load_folder
 
         return load_folder(path, reference, image_size, geometry)
@@ -97,6 +102,11 @@ def _read(reference: str, image_size: int | None, geometry: "Geometry | None") -
     if path.suffix == ".npz":
         return _npz(path, reference)
     if match := _FUNCTION.fullmatch(reference):
+        if not call:
+            raise RequestError(
+                f"data: the checkpoint's configuration names the function {reference!r}, which is "
+                f"code; if you trust it, name it yourself: --data {shlex.quote(reference)}"
+            )
         return _function(match["module"], match["function"], reference)
     raise RequestError(
         f"data: {reference!r} is neither an existing folder nor 'digits', FILE.npz or "
@@ -116,17 +126,14 @@ def _digits() -> Data:
 
 def _npz(path: Path, reference: str) -> Data:
     what = f"data {reference!r}"
-    arrays = read_npz(path, what)
-    for name, needed in (("images", True), ("labels", True), ("test_labels", "test_images")):
-        if name not in arrays and (needed is True or needed in arrays):
-            raise RequestError(
-                f"{what}: no array {name!r} among {', '.join(arrays) or 'none'}; "
-                "name the arrays images and labels"
-            )
+    of_test = ("test_images", "test_labels")
+    arrays = read_npz(path, ("images", "labels"), (*of_test, "class_names"), what)
     train = checked_split(arrays["images"], arrays["labels"], "train", what)
-    test = None
-    if "test_images" in arrays:
-        test = checked_split(arrays["test_images"], arrays["test_labels"], "test", what)
+    given = [name for name in of_test if name in arrays]
+    if len(given) == 1:
+        (missing,) = {*of_test} - {*given}
+        raise RequestError(f"{what}: no array {missing!r} beside {given[0]}; give both")
+    test = checked_split(*map(arrays.get, of_test), "test", what) if given else None
     return assembled(train, test, reference, arrays.get("class_names"))
 
 
@@ -137,7 +144,7 @@ def _function(module: str, name: str, reference: str) -> Data:
         raise RequestError(f"{what}: {module} has no function {name!r}")
     made = function()
     if isinstance(made, Data):
-        return Data(made.train, made.test, made.classes, reference, made.class_names)
+        return _checked(made, reference, what)
     if not (isinstance(made, tuple) and len(made) == 2):
         raise RequestError(
             f"{what}: returned {type(made).__name__}; return (images, labels) or a Data"
@@ -145,11 +152,21 @@ def _function(module: str, name: str, reference: str) -> Data:
     return assembled(checked_split(*made, "train", what), None, reference)
 
 
+def _checked(made: Data, reference: str, what: str) -> Data:
+    """What somebody else put into a `Data`."""
+    splits = []
+    for name, split in (("train", made.train), ("test", made.test)):
+        if not isinstance(split, Split) and (split is not None or name == "train"):
+            raise RequestError(f"{what}: {name} is {type(split).__name__}; give a Split")
+        splits.append(split and checked_split(split.images, split.labels, split.name, what))
+    return assembled(*splits, reference, made.class_names, made.classes)
+
+
 def _import(module: str, what: str):
     """A module by name (the current folder included) or a file; its own errors pass through."""
     if module.endswith(".py"):
         path = Path(module)
-        if not path.is_file():
+        if not os.path.isfile(module):
             raise RequestError(f"{what}: no such file {module}")
         spec = importlib.util.spec_from_file_location(path.stem, path)
         loaded = importlib.util.module_from_spec(spec)

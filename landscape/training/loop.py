@@ -23,6 +23,7 @@ from landscape.checkpoints import load as load_checkpoint
 from landscape.checkpoints.fine_tuning import adapted
 from landscape.checkpoints.fit import check_known
 from landscape.data import Data, load
+from landscape.data.classes import stored_names, with_labels_of
 from landscape.data.loader import TrainingOrder
 from landscape.data.preprocessing import DEFAULT, get_preprocessing, preprocess
 from landscape.data.sources import size_for
@@ -113,13 +114,15 @@ def train(
     # ---- Data and model ----------------------------------------------------------------------
     begun = None if config.start_from is None else load_checkpoint(config.start_from)
     preprocessing = config.preprocessing or (begun and begun.preprocessing) or DEFAULT
+    image_size = config.image_size or _own_size(config, begun)
     data = load(
         config.data,
         holdout=config.holdout,
         seed=config.seed,
-        image_size=config.image_size or _own_size(config, begun),
-        geometry=get_preprocessing(preprocessing).geometry,
+        image_size=image_size,
+        geometry=get_preprocessing(preprocessing).geometry_for(image_size),
     )
+    data = _labelled(config, begun, data)
     order = TrainingOrder(len(data.train), config.batch_size, config.seed)
     model = registry.build(**_network(config, begun, data))
     if model.has_state:
@@ -274,6 +277,19 @@ def _initial(config: TrainConfig, begun: Checkpoint, model: Model) -> dict:
         new_head=config.new_head,
         what=what,
     )
+
+
+def _labelled(config: TrainConfig, begun: Checkpoint | None, data: Data) -> Data:
+    """The data with the labels of a head that is kept."""
+    classes = ((begun and begun.request) or {}).get("classes")
+    if classes != data.classes or config.new_head:
+        return data
+    what = f"start_from {config.start_from}"
+    try:
+        names = stored_names(begun.class_names, classes, what)
+        return with_labels_of(data, classes, names, what)[0]
+    except RequestError as error:
+        raise RequestError(f"{error}; or start from a new head (--new-head)") from error
 
 
 def _own_size(config: TrainConfig, begun: Checkpoint | None) -> int | None:
