@@ -280,6 +280,34 @@ def test_a_head_that_fits_is_kept_unless_a_new_one_is_asked_for(tmp_path, new_he
     np.testing.assert_array_equal(after["hidden"]["kernel"], before["hidden"]["kernel"])
 
 
+def test_a_head_that_is_kept_keeps_its_labels(tmp_path):
+    model = tiny_network.build(tiny_network.NAME, classes=3, image_shape=(8, 8, 1))
+    images = np.zeros((6, 8, 8, 1), np.uint8)
+    images[2:4] = 255
+    files = {"renamed": ["dog", "bird", "cat"], "other": ["dog", "bird", "cow"]}
+    for name, names in files.items():
+        labels = [0, 0, 1, 1, 2, 2]
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=labels, class_names=names)
+    config = {"schema": 1, "model": model.request, "class_names": ["bird", "cat", "dog"]}
+    params = scaled(gaussian(jax.random.key(0), model.abstract()), 0.2)
+    native.save_params(tmp_path / "kept", 1, params, None, config)
+
+    def tuned(data, **more):
+        asked = {"data": str(tmp_path / f"{data}.npz"), "start_from": str(tmp_path / "kept")}
+        asked |= {"epochs": 1, "batch_size": 6}
+        train(TrainConfig(**asked, **more), tmp_path / f"run {data}", make_bar=no_bar)
+        return native.read_config(tmp_path / f"run {data}")["data"]["class_names"]
+
+    assert tuned("renamed") == ["bird", "cat", "dog"]
+    first = json.loads((tmp_path / "run renamed" / "metrics.jsonl").read_text().splitlines()[0])
+    logits = np.asarray(model.apply(params, (images / 127.5 - 1).astype(np.float32)))
+    losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(6), [2, 2, 0, 0, 1, 1]]
+    assert first["train_loss"] == pytest.approx(float(losses.mean()), rel=1e-4)
+    with pytest.raises(RequestError, match="'cow' is no class of .*--new-head"):
+        tuned("other")
+    assert tuned("other", new_head=True) == ["dog", "bird", "cow"]
+
+
 def test_how_it_is_computed_belongs_to_the_run_and_not_to_the_network(tmp_path, monkeypatch):
     config = dataclasses.replace(CONFIG, epochs=2, dtype="bfloat16", remat=True)
     asked = []
