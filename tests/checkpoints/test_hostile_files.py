@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 import tracemalloc
 import zipfile
 import zlib
@@ -493,3 +494,32 @@ def test_bombs_take_little_memory(tmp_path):
         assert message in refusal
         size = path.stat().st_size if path.is_file() else 0
         assert int(taken) < size + 64 * 2**20, refusal
+
+
+def numbered(path, numbers):
+    """A dictionary with these numbers as keys. Python would take for ever to make it."""
+    keys = b"".join(b"\x8a\x10" + number.to_bytes(16, "little") + b"K\x00" for number in numbers)
+    return torch_files.write(path, None, body=b"\x80\x02}(" + keys + b"u.")
+
+
+def seconds_to_read(path):
+    start = time.perf_counter()
+    with pytest.raises(RequestError, match="holds no mapping of names to tensors among 0, "):
+        opened(path)
+    return time.perf_counter() - start
+
+
+def test_numbers_that_all_have_the_same_hash_are_read_as_fast_as_others(tmp_path):
+    count, hash_modulus = 40_000, 2**61 - 1
+    others = seconds_to_read(numbered(tmp_path / "a.th", range(count)))
+    same = seconds_to_read(numbered(tmp_path / "b.th", range(0, count * hash_modulus, hash_modulus)))
+    assert same < 1 + 10 * others
+
+
+def test_a_number_is_no_name_of_a_tensor(tmp_path):
+    path = torch_files.write(tmp_path / "a.th", {0: torch_files.tensor(np.ones(3, "f"), "0")})
+    with pytest.raises(RequestError, match="holds no mapping of names to tensors among 0"):
+        opened(path)
+    beside = {"epoch": {0: 1, 1.5: 2}, **torch_files.state_dict({"a": np.ones(3, "f")})}
+    torch_files.write(path, beside)
+    assert list(opened(path).arrays) == ["a"]

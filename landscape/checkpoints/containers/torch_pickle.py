@@ -126,6 +126,15 @@ class _PassedOver(NamedTuple):
     name: str
 
 
+class _Number(NamedTuple):
+    """A key that is a number, as text: numbers can be chosen such that all have the same hash."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 class _Kind(NamedTuple):
     """A storage class of PyTorch."""
 
@@ -196,7 +205,7 @@ def _set(mapping: Any, key: Any, value: Any) -> None:
     # The hash of a tuple takes as much time, and of the stack, as the tuple is large and deep.
     if type(mapping) is not dict or not isinstance(key, str | int | float | bytes | None):
         raise ValueError("an entry of what is no mapping, or without a plain name")
-    mapping[key] = value
+    mapping[_Number(repr(key)) if type(key) in (int, float) else key] = value
 
 
 class _Reader:
