@@ -38,7 +38,8 @@ def execute(options: Options) -> common.Outcome:
     from landscape.data.preprocessing import PREPROCESSING
 
     prepared = {
-        name: {**each.described(), "source": each.source} for name, each in PREPROCESSING.items()
+        name: {**each.described(), "larger": _larger(each), "source": each.source}
+        for name, each in PREPROCESSING.items()
     }
 
     def show(console: Any) -> None:
@@ -64,7 +65,21 @@ def execute(options: Options) -> common.Outcome:
     )
 
 
+def _larger(each: Any) -> dict[str, Any] | None:
+    """What is done instead from some size on."""
+    if each.larger is None:
+        return None
+    size, geometry = each.larger
+    return {"image_size": size, **dataclasses.asdict(geometry)}
+
+
 def _sentence(each: dict[str, Any]) -> str:
-    resize = each["resize"].replace("_", " ")
-    interpolation = each["interpolation"].replace("_", " ")
-    return f"{each['values']}; {resize}, crop {each['crop']:g}, {interpolation}. {each['source']}"
+    told = f"{each['values']}; {_geometry(each)}"
+    if larger := each["larger"]:
+        told += f"; from {larger['image_size']} pixels {_geometry(larger)}"
+    return f"{told}. {each['source']}"
+
+
+def _geometry(each: dict[str, Any]) -> str:
+    resize, interpolation = (each[key].replace("_", " ") for key in ("resize", "interpolation"))
+    return f"{resize}, crop {each['crop']:.3g}, {interpolation}"

@@ -97,17 +97,44 @@ def _format(found: Any) -> str:
 
 def _notes(found: Any) -> list[str]:
     """What is taken for granted, as neither names nor shapes tell it."""
-    if found.naming not in ("timm", "torchvision") or found.config or not found.request:
-        return []
     notes = []
-    if heads := getattr(_built(found.request).module, "heads", None):
-        notes.append(f"{heads} heads, by convention for this width")
-        if found.naming == "timm":
-            notes.append(
-                "DeiT and MAE have the same names and ImageNet's mean and deviation "
-                "(--preprocessing deit)"
-            )
+    if "float64" in found.dtypes and not _in_float64():
+        notes.append(
+            "float64 in the file; commands compute with float32, rounded, unless JAX_ENABLE_X64 is "
+            "set, and `convert` keeps it"
+        )
+    if found.config or not found.request:
+        return notes
+    if found.naming in ("timm", "torchvision"):
+        if heads := getattr(_built(found.request).module, "heads", None):
+            notes.append(f"{heads} heads, by convention for this width")
+    if found.preprocessing is not None:
+        notes += _assumed(found)
     return notes
+
+
+def _in_float64() -> bool:
+    import jax
+
+    return jax.config.jax_enable_x64
+
+
+def _assumed(found: Any) -> list[str]:
+    """That the preprocessing is a convention, and what it might be instead."""
+    from landscape.data.preprocessing import get_preprocessing
+
+    each, size = get_preprocessing(found.preprocessing), _image_size(found)
+    told = f"preprocessing {each.name} for images of {size} pixels, "
+    told += "the usual size, " if found.network.any_size else ""
+    notes = [f"{told}by the publisher's convention: the file does not tell it ({each.source})"]
+    usual = each.geometry_for(size) == each.geometry
+    return notes + ([each.untold] if each.untold and usual else [])
+
+
+def _image_size(found: Any) -> int | None:
+    """The side of the squares that the network takes; None if they are none or not known."""
+    height, width, *_ = (found.request or {}).get("image_shape") or (None, None)
+    return height if height == width else None
 
 
 def _built(request: dict[str, Any]) -> Any:
@@ -155,7 +182,9 @@ def _preprocessing(found: Any) -> dict[str, Any] | None:
 
     if found.preprocessing is None:
         return None
-    return {"name": found.preprocessing, **get_preprocessing(found.preprocessing).described()}
+    size = _image_size(found)
+    described = get_preprocessing(found.preprocessing).described(size)
+    return {"name": found.preprocessing, "image_size": size, **described}
 
 
 def _text(value: Any) -> str:

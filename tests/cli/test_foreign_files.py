@@ -1,5 +1,6 @@
 """Checkpoints that others wrote, straight into the commands, and those that are refused there."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -10,9 +11,12 @@ import jax
 import numpy as np
 import pytest
 from checkpoints import published, torch_files
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from landscape.checkpoints import Checkpoint, write
+from landscape.cli import subject
+from landscape.data.resizing import Geometry, resized
 from landscape.models.registry import build
 
 
@@ -114,8 +118,50 @@ def test_what_names_do_not_tell_is_noted(call, vit, tmp_path):
     save_file(vit, tmp_path / "a.safetensors")
     _, found, _ = call("inspect", tmp_path / "a.safetensors", "--out", tmp_path / "a.json")
     assert found["notes"][0] == "3 heads, by convention for this width"
-    assert "DeiT" in found["notes"][1]
+    assert "by the publisher's convention" in found["notes"][1]
+    assert "DeiT" in found["notes"][2]
     assert json.loads((tmp_path / "a.json").read_text()) == found
+
+
+@pytest.fixture(scope="module")
+def vit_384(tmp_path_factory):
+    """A small ViT for images of 384 pixels, with timm's names and nothing else."""
+    sizes = {"depth": 1, "width": 48, "heads": 3, "mlp": 48}
+    model = build("ViT-B/32", shape=sizes, image_shape=(384, 384, 3), classes=2)
+    params = jax.tree.map(np.asarray, model.init(jax.random.key(0)))
+    path = tmp_path_factory.mktemp("vit") / "384.safetensors"
+    write(Checkpoint(params, None, {"model": model.request}, model.name), path)
+    save_file(load_file(path), path)
+    return path
+
+
+def test_inspect_tells_what_is_assumed_of_the_preprocessing(call, vit_384):
+    _, found, _ = call("inspect", vit_384)
+    assert found["preprocessing"] == {
+        "name": "timm_vit",
+        "image_size": 384,
+        "values": "[-1, 1]",
+        "resize": "shorter_side",
+        "crop": 1.0,
+        "interpolation": "bicubic",
+    }
+    told = "preprocessing timm_vit for images of 384 pixels, by the publisher's convention: the "
+    assert any(note.startswith(told + "file does not tell it") for note in found["notes"])
+
+
+def test_a_network_for_384_pixels_sees_whole_images_and_the_result_says_so(vit_384, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(image).save(tmp_path / name / "1.png")
+    asked = {"checkpoint": str(vit_384), "data": str(tmp_path)}
+    loaded = subject.load(subject.Subject(**asked))
+    whole = Geometry("shorter_side", 1.0, "bicubic")
+    np.testing.assert_array_equal(loaded.split.images[0], resized(image, whole, 384))
+    assert loaded.record["geometry"] == dataclasses.asdict(whole)
+    squashed = subject.load(subject.Subject(**asked, preprocessing="vision_transformer"))
+    assert squashed.record["preprocessing"] == "vision_transformer"
+    assert "geometry" not in squashed.record  # the only one of this name
 
 
 class _Runs:

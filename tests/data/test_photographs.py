@@ -23,7 +23,9 @@ MINUS_ONE_TO_ONE = (-1, -1, -1), (1, 1, 1), (-0.03, -0.09, -0.19)
 STANDARDISED = (-2.1179, -2.0357, -1.8044), (2.2489, 2.4286, 2.64), (0, 0, 0)
 EXPECTED = {  # of the others, minus one to one
     "zero_to_one": ((0, 0, 0), (1, 1, 1), (0.485, 0.456, 0.406)),
-    **dict.fromkeys(("imagenet", "deit", "torchvision", "timm_resnet"), STANDARDISED),
+    **dict.fromkeys(
+        ("imagenet", "deit", "torchvision", "torchvision_v2", "timm_resnet"), STANDARDISED
+    ),
 }
 
 pytestmark = pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"there is no {ARCHIVE.name}")
