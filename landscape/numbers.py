@@ -83,8 +83,8 @@ def percent(value: float, lower: float, upper: float) -> tuple[str, str]:
 
 
 def count(value: float) -> str:
-    """A whole number with its thousands apart."""
-    return f"{int(value):,}"
+    """A whole number with its thousands apart; a dash for NaN."""
+    return DASH if math.isnan(value) else f"{int(value):,}"
 
 
 def _fixed(exact: Decimal, place: int, rounding: str) -> str:

@@ -78,7 +78,7 @@ def write_config(folder: Path, model: str, rho: float = 0.0) -> None:
 
 def write_hessian(
     folder: Path, targets, scale=100.0, *, done=None, power=True, parameters_hash="p0",
-    refuted=(), blocks=None, request=None, **said,
+    refuted=(), blocks=None, request=None, resumed_with=None, **said,
 ):  # fmt: skip
     """λmax of target number i is ``scale / (i + 1)``; target 1 did not converge.
 
@@ -99,6 +99,8 @@ def write_hessian(
                 "width": 0.01, "norm": 35.38, "l2": 0.0, "parameters_hash": parameters_hash,
                 "data": DATA, **said, **(request or {})},
     ) as file:  # fmt: skip
+        if resumed_with is not None:
+            file.annotate(resumed_with=resumed_with)
         for i in range(len(targets) if done is None else done):
             value = scale / (i + 1)
             file.write(
@@ -141,7 +143,8 @@ def write_surface(
     field = Field((ny, nx), dims=("ycoordinates", "xcoordinates"))
     with ResultFile(
         folder / "surface.h5", "surface", request=request or {}, done=(ny, nx),
-        fields=dict.fromkeys([*losses, "train_acc", "interpolated"], field),
+        fields={**dict.fromkeys([*losses, "train_acc"], field),
+                "interpolated": Field((ny, nx), "u1", field.dims)},
         constants={"xcoordinates": x, "ycoordinates": y},
         origin={**ORIGIN, "seed": 3, "cosine": 0.0123, "length_x": 1.0, "length_y": 1.0,
                 "normalization": "filter", "parameters_hash": "p0", "data": DATA,
@@ -149,7 +152,7 @@ def write_surface(
     ) as file:  # fmt: skip
         for count, index in enumerate(np.ndindex(ny, nx)):
             if done is None or count < done:
-                marked = float(count < interpolated)
+                marked = count < interpolated
                 values = {name: heights[index] / (1 + (name != losses[0])) for name in losses}
                 file.write(index, **values, train_acc=0.5, interpolated=marked)
 
@@ -164,7 +167,7 @@ def write_ntk(folder: Path, kappa, *, head="zeros", name="ntk.h5", done=None, ra
         origin={**ORIGIN, "seed": 0, "head": head, "activation": "relu", "batch_size": 4},
     ) as file:  # fmt: skip
         for i, value in enumerate(kappa[:done]):
-            file.write(i, kappa=value, eigenvalues=np.array([value, 3.0, 2.0, 1.0]))
+            file.write(i, kappa=value, eigenvalues=np.minimum([value, 3.0, 2.0, 1.0], value))
 
 
 def write_neurons(folder: Path, names, level=0.5, *, done=None, request=None):

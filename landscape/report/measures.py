@@ -39,7 +39,7 @@ class Extreme:
     lower: float
     upper: float
     residual: float
-    products: int
+    products: float
     converged: bool
     check: float = math.nan
     confirmed: bool = True
@@ -97,12 +97,12 @@ def _cover(run: Run, stored: Mapping[str, Sequence[str]]) -> bool:
     """Whether some blocks without common parameters have as many as the whole."""
     sizes = dict(zip(targets(run), run.results["hessian"]["parameters"], strict=True))
     seen: set[str] = set()
-    size = 0
+    size = 0.0
     for name in sorted(stored, key=lambda name: len(stored[name])):  # unions of others come last
         if seen.isdisjoint(stored[name]):
             seen.update(stored[name])
-            size += int(sizes[name])
-    return size == int(sizes[WHOLE])
+            size += sizes.get(name, math.nan)
+    return size == sizes.get(WHOLE)
 
 
 def _blocks(names: Iterable[str]) -> list[str]:
@@ -123,14 +123,13 @@ def extreme(run: Run, target: str, end: str = "max") -> Extreme | None:
              for part in ("estimate", "lower", "upper", "residual")}  # fmt: skip
     if math.isnan(value["estimate"]):
         return None
-    products = hessian["products"][place]
     checks = hessian.data.get(f"lambda_{end}_check")
     confirmed = hessian.data.get(f"lambda_{end}_confirmed")
     return Extreme(
         **value,
         check=math.nan if checks is None else float(checks[place]),
         confirmed=confirmed is None or bool(confirmed[place] != 0),
-        products=int(products) if np.isfinite(products) else 0,
+        products=float(hessian["products"][place]),
         converged=bool(hessian[f"lambda_{end}_converged"][place] == 1),
     )
 
@@ -141,17 +140,19 @@ def power_iteration(run: Run) -> tuple[float, float] | None:
     if hessian is None or WHOLE not in targets(run) or "power_estimate" not in hessian.data:
         return None
     place = targets(run).index(WHOLE)
-    found = float(hessian["power_estimate"][place]), float(hessian["power_residual"][place])
+    residual = hessian.data.get("power_residual")
+    found = float(hessian["power_estimate"][place]), math.nan
+    if residual is not None:
+        found = found[0], float(residual[place])
     return None if math.isnan(found[0]) else found
 
 
-def parameter_count(run: Run) -> int | None:
+def parameter_count(run: Run) -> float | None:
     """Number of parameters of the whole network."""
     hessian = run.results.get("hessian")
     if hessian is not None and WHOLE in targets(run):
-        return int(hessian["parameters"][targets(run).index(WHOLE)])
-    stored = run.section("model").get("parameters")
-    return int(stored) if stored else None
+        return float(hessian["parameters"][targets(run).index(WHOLE)])
+    return run.section("model").get("parameters")
 
 
 def accuracy(run: Run) -> tuple[float, float, float] | None:
@@ -165,10 +166,10 @@ def accuracy(run: Run) -> tuple[float, float, float] | None:
         return None
     examples = run.section("data").get("test_examples")
     if not examples:
-        return float(value), math.nan, math.nan
+        return value, math.nan, math.nan
     right = scipy.stats.binomtest(round(value * examples), examples)
     ends = right.proportion_ci(CONFIDENCE, "wilson")
-    return float(value), float(ends.low), float(ends.high)
+    return value, float(ends.low), float(ends.high)
 
 
 def training_loss(run: Run) -> float | None:
@@ -231,8 +232,7 @@ def activity(run: Run) -> Activity | None:
     neurons = run.results.get("neurons")
     if neurons is None or not neurons["done"].any():
         return None
-    done = neurons["done"].astype(bool)
-    fraction = np.where(done, finite(neurons["active_fraction"]), np.nan)
+    fraction = np.where(neurons["done"], finite(neurons["active_fraction"]), np.nan)
     return Activity([str(name) for name in neurons["layers"]], fraction,
                     finite(neurons["standard_error"]))  # fmt: skip
 
@@ -269,7 +269,7 @@ def no_surface(run: Run) -> str:
         return "a line, not a plane"
     if np.isfinite(loss).any():
         return ""
-    evaluated = int(stored["done"].astype(bool).sum())
+    evaluated = int(stored["done"].sum())
     return (
         f"the loss is finite at none of {evaluated:,} points"
         if evaluated
@@ -278,4 +278,4 @@ def no_surface(run: Run) -> str:
 
 
 def _heights(stored: Stored) -> np.ndarray:
-    return np.where(stored["done"].astype(bool), finite(stored[captions.metric(stored)]), np.nan)
+    return np.where(stored["done"], finite(stored[captions.metric(stored)]), np.nan)

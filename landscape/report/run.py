@@ -1,8 +1,8 @@
 """A run folder read whole: configuration, training log and every analysis result in it."""
 
-import json
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,14 @@ import numpy as np
 
 from landscape import results
 from landscape.errors import OtherVersion, RequestError
+from landscape.plots import style
+from landscape.printable import printable
+from landscape.report import reading, validation
 from landscape.results import Stored
 
 NOT_MEASURED = "not measured"
 OTHER_VERSION = "made by another version"
+DAMAGED = "damaged"
 FILES = {
     "hessian": "hessian.h5",
     "surface": "surface.h5",
@@ -22,11 +26,12 @@ FILES = {
     "ntk-lecun": "ntk-lecun.h5",
     "neurons": "neurons.h5",
 }
+_LONGEST_NAME = 60  # characters
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder holds.
+    """What a run folder holds, without what is wrong: see :mod:`landscape.report.validation`.
 
     Attributes
     ----------
@@ -39,9 +44,13 @@ class Run:
     results
         Result files by name: ``hessian``, ``surface``, ``ntk``, ``ntk-lecun``, ``neurons``.
     problems
-        Files that could not be read, a line each.
+        What is wrong in its files, a line each that begins with the file's name.
     other_versions
         Names of those result files that another version of landscape has made.
+    damaged
+        Names of those result files of which nothing can be shown.
+    every
+        Every how many-th line of the log ``metrics`` holds: more than 1 for a long one.
     """
 
     path: Path
@@ -51,16 +60,24 @@ class Run:
     results: dict[str, Stored] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     other_versions: frozenset[str] = frozenset()
+    damaged: frozenset[str] = frozenset()
+    every: int = 1
 
     def section(self, name: str) -> dict[str, Any]:
         """A part of the configuration: ``model``, ``data``, ``training``; empty where absent."""
-        found = self.config.get(name)
-        return found if isinstance(found, dict) else {}
+        return self.config.get(name, {})
+
+    @property
+    def folder(self) -> str:
+        """The folder's own name."""
+        name = os.path.basename(os.path.abspath(self.path))
+        return printable(name, _LONGEST_NAME)
 
     @property
     def model(self) -> str:
         """The model's name without the mark of its training."""
-        return str(self.section("model").get("name") or self.path.name)
+        name = printable(self.section("model").get("name", ""), _LONGEST_NAME)
+        return name.strip() or self.folder
 
     @property
     def rho(self) -> float:
@@ -70,22 +87,23 @@ class Run:
     @property
     def last(self) -> dict[str, Any]:
         """The last evaluation in the training log, else its last line."""
-        evaluated = [line for line in self.metrics if "test_accuracy" in line]
+        evaluated = [line for line in self.metrics if line.get("test_accuracy") is not None]
         return (evaluated or list(self.metrics) or [{}])[-1]
 
     @property
     def unfinished(self) -> str:
         """Where the log ends, if that is before the end of the training; else nothing."""
         steps, last = self.config.get("steps"), (self.metrics or ({},))[-1].get("step")
-        early = isinstance(steps, int) and isinstance(last, int) and last < steps
+        early = None not in (steps, last) and last < steps
         return f"step {last:,} of {steps:,}" if early else ""
 
     def status(self, name: str) -> str:
         """Why a result is not there or ``"incomplete (n of m)"``; nothing for a complete one."""
         stored = self.results.get(name)
         if stored is None:
-            return OTHER_VERSION if name in self.other_versions else NOT_MEASURED
-        done = stored["done"].astype(bool)
+            missing = DAMAGED if name in self.damaged else NOT_MEASURED
+            return OTHER_VERSION if name in self.other_versions else missing
+        done = stored["done"]
         return "" if done.all() else f"incomplete ({int(done.sum())} of {done.size})"
 
 
@@ -98,82 +116,68 @@ def collect(run_folder: str | os.PathLike) -> Run:
         If there is no such folder, or nothing in it is part of a run.
     """
     folder = Path(run_folder)
-    if not folder.is_dir():
-        raise RequestError(f"run: no folder {folder}; pass a run folder that `train` has made")
+    if not os.path.isdir(folder):
+        raise RequestError(
+            f"run: no folder {printable(folder)}; pass a run folder that `train` has made"
+        )
     problems: list[str] = []
-    config = _config(folder / "config.json", problems)
-    metrics = _metrics(folder / "metrics.jsonl", problems)
-    found, other_versions = {}, set()
+
+    def say(file: str) -> reading.Say:
+        return lambda what: problems.append(f"{file}: {what}")
+
+    config = reading.config(folder / "config.json", say("config.json"))
+    metrics, every = reading.log(folder / "metrics.jsonl", say("metrics.jsonl"))
+    found, missing = {}, {OTHER_VERSION: set(), DAMAGED: set()}
     for name, file in FILES.items():
-        if (folder / file).exists():
-            try:
-                found[name] = results.read(folder / file, name.removesuffix("-lecun"))
-            except OtherVersion as error:
-                said, _, _ = str(error).removeprefix("result: ").rpartition("; ")
-                problems.append(f"{said}; measure again")
-                other_versions.add(name)
-            except RequestError as error:
-                problems.append(str(error))
+        if os.path.lexists(folder / file):
+            stored = _result(folder / file, name.removesuffix("-lecun"), problems)
+            if isinstance(stored, Stored):
+                found[name] = stored
+            else:
+                missing[stored].add(name)
     if not (config or metrics or found or problems):
         raise RequestError(
-            f"run: {folder} holds no config.json, metrics.jsonl or result file; pass a run folder"
+            f"run: {printable(folder)} holds no config.json, metrics.jsonl or result file; pass a "
+            "run folder"
         )
     run = Run(
         folder, folder.name, config, metrics, _by_head(found), tuple(problems),
-        frozenset(other_versions),
+        frozenset(missing[OTHER_VERSION]), frozenset(missing[DAMAGED]), every,
     )  # fmt: skip
-    return replace(run, label=run.model + ("-SAM" if run.rho > 0 else ""))
+    return replace(run, label=run.model + (style.SAM if run.rho > 0 else ""))
+
+
+def _result(path: Path, kind: str, problems: list[str]) -> Stored | str:
+    """The result without what is wrong in it; why there is none, if nothing is left."""
+    try:
+        stored = results.read(path, kind, without=["directions"])
+    except RequestError as error:
+        said = str(error).removeprefix("result: ").replace(str(path), path.name)
+        if not isinstance(error, OtherVersion):
+            problems.append(said)
+            return DAMAGED
+        problems.append(f"{said.rpartition('; ')[0]}; measure again")
+        return OTHER_VERSION
+    checked = validation.result(
+        kind, stored.attributes, stored.data, lambda what: problems.append(f"{path.name}: {what}")
+    )
+    return DAMAGED if checked is None else Stored(path, *checked)
 
 
 def distinct(runs: Iterable[Run]) -> list[Run]:
     """The runs with the folder's name behind labels that would otherwise be used twice."""
-    runs = list(runs)
-    labels = [run.label for run in runs]
-    named = [
-        replace(run, label=f"{run.label} ({run.path.name})") if labels.count(run.label) > 1 else run
-        for run in runs
-    ]
-    labels = [run.label for run in named]
+    runs = _told_apart(list(runs), lambda run, place: f"({run.folder})")
+    while len({run.label for run in runs}) < len(runs):
+        runs = _told_apart(runs, lambda run, place: f"#{place}")
+    return runs
+
+
+def _told_apart(runs: list[Run], mark: Callable[[Run, int], str]) -> list[Run]:
+    count = Counter(run.label for run in runs)
     return [
-        replace(run, label=f"{run.label} #{place}") if labels.count(run.label) > 1 else run
-        for place, run in enumerate(named, 1)
+        replace(run, label=f"{run.label} {mark(run, place)}") if count[run.label] > 1 else run
+        for place, run in enumerate(runs, 1)
     ]
-
-
-def _config(path: Path, problems: list[str]) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        config = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        problems.append(f"{path} is not readable as JSON ({error})")
-        return {}
-    if not isinstance(config, dict):
-        problems.append(f"{path} holds no JSON object")
-        return {}
-    return config
-
-
-def _metrics(path: Path, problems: list[str]) -> tuple[dict[str, Any], ...]:
-    """The lines of the log; the last one may be half written if the run was killed."""
-    if not path.exists():
-        return ()
-    try:
-        lines = [line for line in path.read_text().splitlines() if line.strip()]
-    except (ValueError, OSError) as error:
-        problems.append(f"{path} is not readable ({error})")
-        return ()
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            if number < len(lines):
-                problems.append(f"{path}: line {number} is not JSON and was left out")
-            continue
-        if isinstance(record, dict):
-            records.append(record)
-    return tuple(records)
 
 
 def _by_head(found: dict[str, Stored]) -> dict[str, Stored]:
