@@ -60,49 +60,74 @@ class Geometry:
             )
 
 
-def area_weights(inputs: int, outputs: int) -> np.ndarray:
-    """Share of every input pixel in every output pixel, TensorFlow's ``area`` along one axis.
+def area_sums(pixels: np.ndarray, outputs: int, kept: slice) -> np.ndarray:
+    """Sums of the pixels that output pixels cover, TensorFlow's ``area`` along the first axis.
+
+    Parameters
+    ----------
+    pixels
+        Whole numbers, shape (inputs, ...).
+    outputs
+        Pixels that all inputs together become.
+    kept
+        Which of the output pixels are computed.
 
     Returns
     -------
-    Shape (outputs, inputs); whole numbers, so that sums are exact. Rows sum to ``inputs``.
+    int64, shape (length of ``kept``, ...); exact, and ``inputs`` times the mean.
 
     Examples
     --------
-    >>> area_weights(3, 2).tolist()
-    [[2, 1, 0], [0, 1, 2]]
+    >>> area_sums(np.array([5, 1, 3]), 2, slice(0, 2)).tolist()
+    [11, 7]
     """
-    first, second = np.arange(outputs)[:, None] * inputs, np.arange(inputs) * outputs
-    overlap = np.minimum(first + inputs, second + outputs) - np.maximum(first, second)
-    return np.maximum(overlap, 0)
+    inputs = len(pixels)
+    at = np.arange(kept.start, kept.stop + 1) * inputs  # an input pixel has `outputs` parts
+    edges = np.minimum(at // outputs, inputs - 1)
+    beyond = _columns(outputs * (edges + 1) - at, pixels)
+    pixels, edges = pixels[edges[0] : edges[-1] + 1], edges - edges[0]
+    # The sum of 65,535 bytes is less than 2**24.
+    sums = np.cumsum(pixels, axis=0, dtype=np.int32 if pixels.dtype == np.uint8 else np.int64)
+    ends, through = (values[edges].astype(np.int64) for values in (pixels, sums))
+    return np.diff(outputs * through - beyond * ends, axis=0)
 
 
-def bilinear_weights(inputs: int, outputs: int) -> np.ndarray:
-    """Weights of the two pixels around every output pixel's centre, along one axis.
+def bilinear_sums(pixels: np.ndarray, outputs: int, kept: slice) -> np.ndarray:
+    """Weighted sums of the two pixels around every output pixel's centre, along the first axis.
 
     TensorFlow's ``bilinear`` with half-pixel centres and no antialiasing.
 
+    Parameters
+    ----------
+    pixels, outputs, kept
+        As for `area_sums`.
+
     Returns
     -------
-    Shape (outputs, inputs); whole numbers, so that sums are exact. Rows sum to ``2 outputs``.
+    int64, shape (length of ``kept``, ...); exact, and ``2 outputs`` times the interpolated value.
 
     Examples
     --------
-    >>> bilinear_weights(2, 4).tolist()
-    [[8, 0], [6, 2], [2, 6], [0, 8]]
+    >>> bilinear_sums(np.array([0, 3]), 4, slice(0, 4)).tolist()
+    [0, 6, 18, 24]
     """
-    unit = 2 * outputs
-    rows = np.arange(outputs)
-    centres = np.clip((2 * rows + 1) * inputs - outputs, 0, (inputs - 1) * unit)
-    lower, fraction = np.divmod(centres, unit)
-    weights = np.zeros((outputs, inputs), int)
-    weights[rows, lower] = unit - fraction
-    weights[rows, np.minimum(lower + 1, inputs - 1)] += fraction
-    return weights
+    last, unit = len(pixels) - 1, 2 * outputs
+    centres = (2 * np.arange(kept.start, kept.stop) + 1) * len(pixels) - outputs
+    lower, fraction = np.divmod(np.clip(centres, 0, last * unit), unit)
+    fraction = _columns(fraction, pixels)
+    below, above = (pixels[x].astype(np.int64) for x in (lower, np.minimum(lower + 1, last)))
+    return (unit - fraction) * below + fraction * above
 
 
-_TENSORFLOW = {"area": area_weights, "bilinear_without_antialias": bilinear_weights}
+def _columns(values: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Values along the first axis, with as many axes as ``like``."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+_TENSORFLOW = {"area": area_sums, "bilinear_without_antialias": bilinear_sums}
 _PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+# Up to here, in pixels and in shorter sides, images are resized whole before they are cut.
+_WHOLE, _LONGEST = 2**24, 16
 CENTRAL_SQUARE = Geometry("central_square", 1.0, "bilinear")
 
 
@@ -141,24 +166,45 @@ def _by_pillow(image: Image.Image, geometry: Geometry, size: int) -> np.ndarray:
     shorter = min(image.size)
     target = math.floor(size / geometry.crop)
     if geometry.resize == "squash":
-        lengths = target, target
+        lengths = [target, target]
     else:
-        lengths = tuple(int(target * length / shorter) for length in image.size)
-    left, top = (round((length - size) / 2) for length in lengths)
-    return np.asarray(image.resize(lengths, method))[top : top + size, left : left + size]
+        lengths = [int(target * length / shorter) for length in image.size]
+    kept = [slice(x, x + size) for x in (round((length - size) / 2) for length in lengths)]
+    box = None
+    if math.prod(lengths) > _WHOLE and max(lengths) > _LONGEST * target:
+        axis = lengths.index(max(lengths))
+        image, box = _seen(image, axis, lengths[axis], kept[axis])
+        lengths[axis], kept[axis] = size, slice(size)
+    columns, rows = kept
+    return np.asarray(image.resize(lengths, method, box))[rows, columns]
+
+
+def _seen(image: Image.Image, axis: int, length: int, kept: slice) -> tuple[Image.Image, list]:
+    """What the kept pixels of a side of that length see of an image, and the box to resize of it.
+
+    Pillow holds boxes in float32, whose error within the part stays far below a pixel.
+    """
+    scale = image.size[axis] / length
+    low, high = kept.start * scale, kept.stop * scale
+    margin = math.ceil(2 * max(scale, 1)) + 1  # of two pixels on either side, bicubic's
+    first = max(math.floor(low) - margin, 0)
+    part, box = [0, 0, *image.size], [0, 0, *image.size]
+    part[axis], part[axis + 2] = first, min(math.ceil(high) + margin, image.size[axis])
+    box[axis], box[axis + 2] = low - first, high - first
+    return image.crop(part), box
 
 
 def _by_tensorflow(pixels: np.ndarray, geometry: Geometry, size: int) -> np.ndarray:
     target = math.floor(size / geometry.crop)
     factor = np.float32(target) / np.float32(min(pixels.shape[:2]))
-    kept = []
-    for length in pixels.shape[:2]:
+    method, total = _TENSORFLOW[geometry.interpolation], 1
+    height, width = pixels.shape[:2]
+    for axis in (0, 1) if height > width else (1, 0):  # the longer first: sums are exact
+        length = pixels.shape[axis]
         side = target if geometry.resize == "squash" else int(np.rint(np.float32(length) * factor))
         start = (side - size) // 2
-        weights = _TENSORFLOW[geometry.interpolation](length, side)
-        kept.append(weights[start : start + size].astype(np.float64))  # exact, and uses BLAS
-    rows, columns = kept
-    sums = np.moveaxis(rows @ np.moveaxis(pixels, -1, 0) @ columns.T, 0, -1)
-    total = int(rows[0].sum() * columns[0].sum())
+        sums = method(np.swapaxes(pixels, 0, axis), side, slice(start, start + size))
+        pixels = np.swapaxes(sums, 0, axis)
+        total *= length if geometry.interpolation == "area" else 2 * side
     half = 0 if geometry.interpolation == "area" else total // 2
-    return ((sums.astype(np.int64) + half) // total).astype(np.uint8)
+    return ((pixels + half) // total).astype(np.uint8)

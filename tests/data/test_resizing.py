@@ -1,5 +1,8 @@
 """Squares of images: weights against integrals, sides and crops as each library cuts them."""
 
+import tracemalloc
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from integrals import area_means
@@ -8,8 +11,8 @@ from PIL import Image, ImageOps
 from landscape.data.resizing import (
     CENTRAL_SQUARE,
     Geometry,
-    area_weights,
-    bilinear_weights,
+    area_sums,
+    bilinear_sums,
     resized,
 )
 from landscape.errors import RequestError
@@ -28,6 +31,14 @@ GEOMETRIES = [CENTRAL_SQUARE, Geometry("central_square", 0.7, "bicubic")] + [
 
 def picture(height, width, channels=3):
     return RNG.integers(0, 256, (height, width, channels), np.uint8)
+
+
+def area_weights(inputs, outputs):
+    return area_sums(np.eye(inputs, dtype=np.uint8), outputs, slice(0, outputs))
+
+
+def bilinear_weights(inputs, outputs):
+    return bilinear_sums(np.eye(inputs, dtype=np.uint8), outputs, slice(0, outputs))
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), LENGTHS)
@@ -49,6 +60,23 @@ def test_bilinear_interpolates_between_the_centres_of_pixels(inputs, outputs):
     centres = (np.arange(outputs) + 0.5) * inputs / outputs - 0.5
     expected = np.interp(centres, np.arange(inputs), values)
     np.testing.assert_allclose(weights @ values / (2 * outputs), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("sums", [area_sums, bilinear_sums])
+@pytest.mark.parametrize(("inputs", "outputs"), LENGTHS)
+def test_a_part_of_the_sums_is_a_part_of_all(sums, inputs, outputs):
+    pixels = picture(inputs, 3)
+    whole = sums(pixels, outputs, slice(0, outputs))
+    for start in range(0, outputs, max(1, outputs // 5)):
+        kept = slice(start, min(start + 3, outputs))
+        np.testing.assert_array_equal(sums(pixels, outputs, kept), whole[kept])
+
+
+def test_sums_of_many_white_pixels_do_not_overflow():
+    pixels = np.full((65_535, 1), 255, np.uint8)
+    assert area_sums(pixels, 1, slice(0, 1)).item() == 255 * 65_535
+    twice = area_sums(area_sums(pixels, 1, slice(0, 1)).repeat(65_535, 0), 1, slice(0, 1))
+    assert twice.item() == 255 * 65_535**2
 
 
 def test_weights_by_hand():
@@ -163,6 +191,53 @@ def test_central_square_can_be_a_part_of_the_shorter_side():
     pixels = picture(8, 10)
     found = resized(pixels, Geometry("central_square", 0.5, "bilinear"), 4)
     np.testing.assert_array_equal(found, pixels[2:6, 3:7])
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("shape", [(1, 400, 3), (400, 1, 3), (1, 60_000, 3), (60_000, 1, 1)])
+def test_memory_does_not_grow_with_the_ratio_of_the_sides(geometry, shape):
+    pixels = np.full(shape, 7, np.uint8)
+    with peak_memory() as peak:
+        found = resized(pixels, geometry, 224)
+    assert (found == 7).all()
+    assert found.shape == (224, 224, shape[-1])
+    assert peak() < 20e6
+
+
+@contextmanager
+def peak_memory():
+    """Bytes of Python's and NumPy's objects, and of Pillow's images."""
+    made = []
+    new = Image.Image._new
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Image.Image, "_new", lambda self, core: made.append(core.size) or new(self, core)
+        )
+        tracemalloc.start()
+        try:
+            yield lambda: peak
+        finally:
+            pixels = max((width * height for width, height in made), default=0)
+            peak = tracemalloc.get_traced_memory()[1] + 4 * pixels
+            tracemalloc.stop()
+
+
+@pytest.mark.parametrize("interpolation", PILLOW)
+@pytest.mark.parametrize("turned", [False, True])
+def test_long_images_are_cut_before_they_are_resized_to_the_same(
+    interpolation, turned, monkeypatch
+):
+    """Of exact positions (1:400 at 256) to the bit; of others within Pillow's float32."""
+    for shape, size, crop in (((1, 400), 224, 0.875), ((3, 500), 32, 0.9), ((5, 333), 40, 1.0)):
+        pixels = picture(*shape)
+        pixels = pixels.swapaxes(0, 1) if turned else pixels
+        geometry = Geometry("shorter_side", crop, interpolation)
+        monkeypatch.setattr("landscape.data.resizing._WHOLE", 2**60)
+        whole = resized(pixels, geometry, size).astype(int)
+        monkeypatch.setattr("landscape.data.resizing._WHOLE", 0)
+        cut = resized(pixels, geometry, size).astype(int)
+        assert abs(cut - whole).max() <= (0 if shape == (1, 400) else 1)
+        assert (cut != whole).mean() < 0.01
 
 
 @pytest.mark.parametrize(
