@@ -1,13 +1,17 @@
 """Labelled images in memory, the content hash that identifies them, and hold-outs."""
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from landscape.errors import RequestError
+
+MOST_CLASSES = 2**24  # a larger label is none: networks and tables grow with it
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,20 @@ class Split:
         return Split(self.images[indices], self.labels[indices], name or self.name)
 
     def thinned(self, limit: int) -> "Split":
-        """At most ``limit`` examples, evenly spaced (every class, also where classes lie apart)."""
+        """At most ``limit`` examples in their order, the same ones every time.
+
+        Evenly spaced over the examples sorted by class: every class keeps its share to within one
+        example, from all over its members. Of several classes two are kept at least.
+        """
         if len(self) <= limit:
             return self
-        return self.take(np.linspace(0, len(self) - 1, limit).round().astype(np.int64))
+        by_class = np.argsort(self.labels, kind="stable")
+        kept = by_class[(2 * np.arange(limit) + 1) * len(self) // (2 * limit)]
+        if limit > 1 and (self.labels[kept] == self.labels[kept[0]]).all():
+            others = np.flatnonzero(self.labels != self.labels[kept[0]])
+            if len(others):
+                kept[-1] = others[len(others) // 2]
+        return self.take(np.sort(kept))
 
 
 @dataclass(frozen=True)
@@ -101,15 +115,15 @@ def checked_split(images, labels, name: str, what: str) -> Split:
         If images are not uint8 of four dimensions, labels are not non-negative integers of one
         dimension, their lengths differ, or there are none.
     """
-    images, labels = np.asarray(images), np.asarray(labels)
+    images, labels = (_as_array(each, name, what) for each in (images, labels))
     if images.dtype != np.uint8 or images.ndim != 4:
         raise RequestError(
-            f"{what}: {name} images are {images.dtype} of shape {images.shape}; "
+            f"{what}: {name} images are {str(images.dtype)[:60]} of shape {images.shape}; "
             "give uint8 of shape (N, H, W, C), 0 to 255"
         )
-    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
         raise RequestError(
-            f"{what}: {name} labels are {labels.dtype} of shape {labels.shape}; "
+            f"{what}: {name} labels are {str(labels.dtype)[:60]} of shape {labels.shape}; "
             "give integers of shape (N,)"
         )
     if len(images) != len(labels):
@@ -119,31 +133,92 @@ def checked_split(images, labels, name: str, what: str) -> Split:
     if not images.size:
         raise RequestError(f"{what}: there are no {name} images")
     low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high > np.iinfo(np.int32).max - 1:
+    if low < 0 or high >= MOST_CLASSES:
         where = int(labels.argmin() if low < 0 else labels.argmax())
         raise RequestError(
             f"{what}: {name} label {low if low < 0 else high} of example {where} is out of range; "
-            "labels count from 0"
+            f"labels count from 0, and end below {MOST_CLASSES:,}"
         )
     return Split(np.ascontiguousarray(images), labels.astype(np.int32), name)
+
+
+def _as_array(values: Any, name: str, what: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except Exception as error:  # of lists of unequal length, or whatever `__array__` raises
+        raise RequestError(f"{what}: {name}: no array can be made of them; give one") from error
+
+
+def checked_names(names: Sequence[str] | np.ndarray, what: str) -> tuple[str, ...]:
+    """Class names that tell classes apart, in Unicode's composed form (NFC).
+
+    Parameters
+    ----------
+    names
+        Text (UTF-8 where it is bytes) or whole numbers, one per class in label order.
+    what
+        How messages call the data.
+
+    Raises
+    ------
+    RequestError
+        If they are something else, one is empty or not printable, or two are the same.
+    """
+    given = _as_array(names, "class_names", what)
+    if given.ndim != 1 or given.dtype.kind not in "USiu":
+        raise RequestError(
+            f"{what}: class_names are {str(given.dtype)[:60]} of shape {given.shape}; "
+            "give one text per class"
+        )
+    if given.dtype.kind == "S":
+        given = [name.decode("utf-8", "surrogateescape") for name in given.tolist()]
+    labels: dict[str, int] = {}
+    for label, name in enumerate(map(str, given)):
+        name = unicodedata.normalize("NFC", name)
+        if not name or not name.isprintable():
+            raise RequestError(
+                f"{what}: class name {name[:60]!r} of label {label} is empty or not printable; "
+                "rename it"
+            )
+        if name in labels:
+            raise RequestError(
+                f"{what}: labels {labels[name]} and {label} have one class name, {name[:60]!r}; "
+                "merge them, or give each its own"
+            )
+        labels[name] = label
+    return tuple(labels)
 
 
 def assembled(
     train: Split,
     test: Split | None,
     reference: str,
-    class_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | np.ndarray | None = None,
+    classes: int | None = None,
 ) -> Data:
-    """Data of checked splits; the number of classes is that of the names or of the labels.
+    """Data of checked splits.
+
+    The number of classes is ``classes``, or that of the names, or of the training labels.
 
     Raises
     ------
     RequestError
-        If a label has no name, the test split has a class that training has not, or the images of
-        the two splits differ in shape.
+        If a label has no name, names do not tell classes apart or are not one per class, the test
+        split has a class that training has not, or the images of the two splits differ in shape.
     """
     what = f"data {reference!r}"
-    classes = len(class_names) if class_names is not None else int(train.labels.max()) + 1
+    names = None if class_names is None else checked_names(class_names, what)
+    if classes is None:
+        classes = int(train.labels.max()) + 1 if names is None else len(names)
+        origin = "training labels" if names is None else "class names"
+    elif isinstance(classes, int | np.integer) and 0 < classes <= MOST_CLASSES:
+        classes, origin = int(classes), "data"
+    else:
+        raise RequestError(f"{what}: classes is {classes!r:.60}; give the number of classes")
+    if names is not None and len(names) != classes:
+        raise RequestError(
+            f"{what}: {len(names)} class names for {classes} classes; give one name each"
+        )
     for split in filter(None, (train, test)):
         if split.image_shape != train.image_shape:
             raise RequestError(
@@ -151,12 +226,10 @@ def assembled(
                 f"{train.image_shape}; make them the same"
             )
         if split.labels.max() >= classes:
-            origin = "class names" if class_names is not None else "training labels"
             raise RequestError(
                 f"{what}: {split.name} label {split.labels.max()} of example "
                 f"{split.labels.argmax()} is out of range, the {origin} give {classes} classes"
             )
-    names = None if class_names is None else tuple(map(str, class_names))
     return Data(train, test, classes, reference, names)
 
 
@@ -182,7 +255,7 @@ def with_holdout(data: Data, fraction: float, seed: int) -> Data:
         raise RequestError(f"holdout: {fraction} is not between 0 and 1; use 0.2 for 20 %")
     rng = np.random.default_rng(seed)
     held_out = np.zeros(len(data.train), bool)
-    for label in range(data.classes):
+    for label in np.unique(data.train.labels):
         members = rng.permutation(np.flatnonzero(data.train.labels == label))
         held_out[members[: min(round(fraction * len(members)), max(len(members) - 1, 0))]] = True
     if not held_out.any():
