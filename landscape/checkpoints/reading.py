@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from landscape.checkpoints.namings.naming import PARAMS, STATE, Reading
 from landscape.checkpoints.recognition import Recognised, recognised
 from landscape.errors import RequestError
 from landscape.models.table import ENTRIES
-from landscape.parameters import check_finite, check_floating, named_leaves, shapes
+from landscape.parameters import check_finite, named_leaves, shapes
 
 _AT_STEP = re.compile(r"(?P<folder>.+)@(?P<step>\d+)")
 
@@ -81,7 +82,7 @@ class Checkpoint:
         Of files that hold more: what the parameters stood under, ``state_dict_ema``,
         ``opt/target/``.
     dtypes
-        Of the parameters in the file; here they are float32.
+        Of the parameters in the file; here they are float32, or float64.
     layout
         Order and layout of the parameters in the file of another framework, or None.
     """
@@ -139,7 +140,7 @@ def located(reference: str) -> tuple[Path, int | None]:
     return path, None
 
 
-def load(reference: str, *, finite: bool = True) -> Checkpoint:
+def load(reference: str, *, finite: bool = True, double: bool = False) -> Checkpoint:
     """Read the parameters of a checkpoint; optimiser states are not read.
 
     Parameters
@@ -150,6 +151,8 @@ def load(reference: str, *, finite: bool = True) -> Checkpoint:
         What it is, is told by its content.
     finite
         Refuse values that are not finite.
+    double
+        Keep float64, which is rounded to float32 otherwise unless JAX computes in float64.
 
     Raises
     ------
@@ -158,9 +161,9 @@ def load(reference: str, *, finite: bool = True) -> Checkpoint:
     """
     path, step = located(reference)
     if native.is_run_folder(path):
-        found = _from_run_folder(path, step, reference)
+        found = _from_run_folder(path, step, reference, double)
     else:
-        found = _from_container(_container(path, step), reference)
+        found = _from_container(_container(path, step), reference, double)
     if finite:
         check_finite(found.params, f"checkpoint {reference}")
         if found.state is not None:
@@ -184,40 +187,48 @@ def _container(path: Path, step: int | None) -> Container:
     return containers.opened(path if step is None else orbax.step_folder(path, step))
 
 
-def _from_run_folder(path: Path, step: int | None, reference: str) -> Checkpoint:
+def _from_run_folder(path: Path, step: int | None, reference: str, double: bool) -> Checkpoint:
     step = native.existing_step(path, step)
     config = native.read_config(path)
     params = native.read_params(path, step)
-    check_floating(params)
+    leaves = named_leaves(params)
+    _check_parameters(leaves, leaves, f"{path}@{step}")
+    state = native.read_batch_stats(path, step)
     return Checkpoint(
-        params,
+        jax.tree.map(partial(_usable, double=double), params),
         step,
         config,
         reference,
-        state=native.read_batch_stats(path, step),
+        state=jax.tree.map(partial(_usable, double=double), state),
         network=None if config else recognised(shapes(params)),
         preprocessing=(config or {}).get("preprocessing"),
-        dtypes=tuple(sorted({str(leaf.dtype) for leaf in named_leaves(params).values()})),
+        dtypes=tuple(sorted({str(leaf.dtype) for leaf in leaves.values()})),
     )
 
 
-def _from_container(container: Container, reference: str) -> Checkpoint:
+def _from_container(container: Container, reference: str, double: bool) -> Checkpoint:
     content = identified(container)
-    leaves = _leaves(container, content.reading)
+    leaves = _leaves(container, content.reading, double)
     params = of_kind(leaves, PARAMS)
-    integers = [name for name, leaf in params.items() if leaf.dtype.kind not in "fV"]
-    if not params or integers:
-        what = f"{integers[0]!r} is no floating array" if integers else _some(container.arrays)
-        raise RequestError(
-            f"checkpoint: {container.path} holds no parameters ({what}); "
-            "see `formats` for what is read"
-        )
+    _check_parameters(params, container.arrays, container.path)
     state = of_kind(leaves, STATE)
     return replace(
         _without_values(container, content, reference),
         params=nested(params, reference),
         state=nested(state, reference) if state else None,
     )
+
+
+def _check_parameters(
+    params: Mapping[str, np.ndarray], names: Mapping[str, Any], what: str | Path
+) -> None:
+    """Refuse what has no floating arrays, or others among them."""
+    integers = [name for name, leaf in params.items() if leaf.dtype.kind not in "fV"]
+    if not params or integers:
+        told = f"{integers[0]!r} is no floating array" if integers else _some(names)
+        raise RequestError(
+            f"checkpoint: {what} holds no parameters ({told}); see `formats` for what is read"
+        )
 
 
 def _without_values(container: Container, content: Content, reference: str) -> Checkpoint:
@@ -240,26 +251,26 @@ def _without_values(container: Container, content: Content, reference: str) -> C
     )
 
 
-def _leaves(container: Container, reading: Reading) -> dict[str, np.ndarray]:
+def _leaves(container: Container, reading: Reading, double: bool) -> dict[str, np.ndarray]:
     tensors = {tensor.name: tensor for tensor in reading.tensors}
     leaves = {}
     for name, array in container.read(tensors):
         tensor = tensors[name]
         parts = parts_of(tensor, array, reading.heads, container.path)
         for leaf, part in zip(tensor.leaves, parts, strict=True):
-            leaves[leaf] = _usable(part)
+            leaves[leaf] = _usable(part, double)
     return leaves
 
 
-def _usable(array: np.ndarray) -> np.ndarray:
-    """Contiguous; float32 unless it is not floating, or float64 where JAX computes in it."""
+def _usable(array: np.ndarray, double: bool) -> np.ndarray:
+    """Contiguous; float32 unless it is not floating, or wider and ``double`` or JAX keeps it."""
     dtype = array.dtype
     if np.issubdtype(dtype, np.floating) or dtype.name == "bfloat16":
-        dtype = np.dtype(np.float32)
-        if array.dtype == np.float64 and jax.config.jax_enable_x64:
-            dtype = array.dtype
+        wide = dtype.itemsize > 4 and (double or jax.config.jax_enable_x64)
+        dtype = np.dtype(np.float64 if wide else np.float32)
     # A view of a fused array would keep the whole of it.
-    return np.array(array, dtype, order="C", copy=None if array.base is None else True)
+    with np.errstate(over="ignore"):  # what is then infinite is told
+        return np.array(array, dtype, order="C", copy=None if array.base is None else True)
 
 
 def _layout(reading: Reading) -> tuple[SourceTensor, ...] | None:

@@ -35,7 +35,7 @@ class Options(common.Common, _Request):
 
 
 def execute(options: Options) -> common.Outcome:
-    """Read, adapt if asked to, and write; the parameters' values stay as they are."""
+    """Read, adapt if asked to, and write; the parameters' values stay as they are, float64 too."""
     from landscape import checkpoints, parameters
     from landscape.checkpoints import writing
     from landscape.checkpoints.fine_tuning import adapted
@@ -47,7 +47,7 @@ def execute(options: Options) -> common.Outcome:
     if Path(options.destination).exists():
         raise RequestError(f"OUT: {options.destination} exists; name another")
     what = f"checkpoint {options.checkpoint}"
-    found = checkpoints.load(options.checkpoint)
+    found = checkpoints.load(options.checkpoint, double=True)
     request = _request(options, found)
     if request is None:
         checkpoints.check_known(found.unknown, what)
@@ -60,7 +60,7 @@ def execute(options: Options) -> common.Outcome:
         found = dataclasses.replace(found, params=params, config=described)
         checkpoints.check_whole(found, model, what)
     form = checkpoints.write(found, options.destination, options.names)
-    notes = _notes(found, form, options.destination)
+    notes = [*_precision(found), *_notes(found, form, options.destination)]
     data = {
         "destination": options.destination,
         "format": form,
@@ -99,6 +99,21 @@ def _request(options: Options, found: Any) -> dict[str, Any] | None:
         *_, channels = registry.build(**found.request).image_shape
         request["image_shape"] = (options.image_size, options.image_size, channels)
     return request
+
+
+def _precision(found: Any) -> list[str]:
+    """What became of the numbers, where they are not float32 as everywhere here."""
+    import ml_dtypes  # noqa: F401, its names are dtypes then
+    import numpy as np
+
+    sizes = {name: np.dtype(name).itemsize for name in found.dtypes}
+    notes = [f"{name} is rounded to float64" for name, size in sizes.items() if size > 8]
+    notes += [f"{name} is written as float32, exactly" for name, size in sizes.items() if size < 4]
+    if any(size >= 8 for size in sizes.values()):
+        notes.append(
+            "float64 is kept; commands compute with float32, rounded, unless JAX_ENABLE_X64 is set"
+        )
+    return notes
 
 
 def _notes(found: Any, form: str, destination: str) -> list[str]:

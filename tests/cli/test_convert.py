@@ -137,3 +137,43 @@ def test_training_starts_from_a_checkpoint(weights, call, tmp_path):
     status, _, err = call("train", *arguments, "--model", "ViT-Mini/2", "--out", tmp_path / "other")
     assert status == 2
     assert "is a Mixer-Mini/2, not a ViT-Mini/2" in err
+
+
+@pytest.mark.parametrize("form", ["a.npz", "a.safetensors", "a"])
+def test_double_precision_is_kept_and_said_to_be(weights, call, tmp_path, form):
+    expected = {n: np.float64(a) * (1 + 1e-12) for n, a in load_file(weights).items()}
+    save_file(expected, tmp_path / "double.safetensors")
+    asked = ("--model", "Mixer-Mini/2")
+    status, told, _ = call("convert", tmp_path / "double.safetensors", tmp_path / form, *asked)
+    assert status == 0
+    assert "float64 is kept; commands compute with float32" in told["notes"][0]
+    before = named_leaves(load(str(tmp_path / "double.safetensors"), double=True).params)
+    after = named_leaves(load(str(tmp_path / form), double=True).params)
+    assert before.keys() == after.keys()
+    for name, leaf in after.items():
+        assert leaf.dtype == np.float64
+        np.testing.assert_array_equal(leaf, before[name])
+    assert {leaf.dtype for leaf in named_leaves(load(str(tmp_path / form)).params).values()} == {
+        np.dtype(np.float32)
+    }
+    _, told, _ = call("inspect", tmp_path / form)
+    assert told["dtypes"] == ["float64"]
+    assert "commands compute with float32, rounded" in told["notes"][0]
+
+
+def test_values_beyond_single_precision_are_refused_in_one_line(weights, call, tmp_path):
+    arrays = {n: np.float64(a) for n, a in load_file(weights).items()}
+    arrays["head.bias"][0] = 1e300
+    save_file(arrays, tmp_path / "large.safetensors")
+    asked = ("evaluate", "--checkpoint", tmp_path / "large.safetensors", "--data", "digits")
+    status, _, err = call(*asked, "--model", "Mixer-Mini/2")
+    assert status == 2
+    assert len(err.strip().splitlines()) == 1
+    assert "head/bias" in err
+
+
+def test_half_precision_is_said_to_be_written_in_single(weights, call, tmp_path):
+    arrays = {n: a.astype(np.float16) for n, a in load_file(weights).items()}
+    save_file(arrays, tmp_path / "half.safetensors")
+    _, told, _ = call("convert", tmp_path / "half.safetensors", tmp_path / "a.npz")
+    assert told["notes"][0] == "float16 is written as float32, exactly"
