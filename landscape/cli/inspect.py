@@ -105,9 +105,9 @@ def _notes(found: Any) -> list[str]:
         )
     if found.config or not found.request:
         return notes
-    if found.naming in ("timm", "torchvision"):
-        if heads := getattr(_built(found.request).module, "heads", None):
-            notes.append(f"{heads} heads, by convention for this width")
+    heads = getattr(_built(found.request).module, "heads", None)
+    if heads and found.naming in ("timm", "torchvision"):
+        notes.append(f"{heads} heads, by convention for this width")
     if found.preprocessing is not None:
         notes += _assumed(found)
     return notes

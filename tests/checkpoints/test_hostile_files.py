@@ -510,9 +510,9 @@ def seconds_to_read(path):
 
 
 def test_numbers_that_all_have_the_same_hash_are_read_as_fast_as_others(tmp_path):
-    count, hash_modulus = 40_000, 2**61 - 1
+    count, modulus = 40_000, 2**61 - 1  # of hashes of integers
     others = seconds_to_read(numbered(tmp_path / "a.th", range(count)))
-    same = seconds_to_read(numbered(tmp_path / "b.th", range(0, count * hash_modulus, hash_modulus)))
+    same = seconds_to_read(numbered(tmp_path / "b.th", range(0, count * modulus, modulus)))
     assert same < 1 + 10 * others
 
 
