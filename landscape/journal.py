@@ -19,7 +19,7 @@ import numpy as np
 
 from landscape.errors import RequestError
 from landscape.parameters import Tree, placed_like
-from landscape.results import difference, other_precision
+from landscape.records import difference, other_precision
 
 _INDEX, _REQUEST = "state.json", "request.json"
 _FORMAT = 2  # of the states; a change of what they hold makes older ones another request's

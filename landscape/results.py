@@ -1,19 +1,20 @@
 """Crash-safe HDF5 result files: provenance, resume, reading.
 
 A file is complete from its first moment: every dataset exists, filled with NaN, and a ``done``
-mask says which entries hold values. It is made in a temporary file that is moved into place. A
-value is written and flushed before its mark is, so a file of a killed process never claims what it
-does not hold. ``libver=("earliest", "v108")`` is pinned because files of newer versions carry a
-consistency flag that SIGKILL leaves set and that keeps them from being opened again.
+mask says which entries hold values. It is made in a temporary file that is moved into place, with
+all the room it will ever need: what is written later replaces bytes that are there, so neither a
+kill nor a full disk can take away what was written before. A value is written and flushed before
+its mark is, so no file claims what it does not hold.
 """
 
 import json
 import os
 import platform
-import secrets
 import sys
 import time
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,12 @@ from typing import Any
 import h5py
 import numpy as np
 
+from landscape import hdf5
+from landscape import result_layout as layout
 from landscape.errors import OtherVersion, RequestError
-
-# Of each kind's datasets, 1 where not named; to be raised when they or their meaning change.
-SCHEMAS = {"hessian": 2, "ntk": 2, "neurons": 2, "surface": 2}
-_LIBVER = ("earliest", "v108")
-_ATTEMPTS = 10
+from landscape.records import as_json, difference, other_precision
+from landscape.result_layout import Field
+from landscape.whole_file import cannot_write, temporary_beside
 
 # Of the provenance: what may differ between the sessions that fill one file.
 ENVIRONMENT = ("versions", "device", "backend")
@@ -61,18 +62,6 @@ def provenance(**more: Any) -> dict[str, Any]:
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **more,
     }
-
-
-@dataclass(frozen=True)
-class Field:
-    """A dataset of a result file: its shape, dtype and the names of its axes.
-
-    ``dims`` names a coordinate dataset per axis; those become HDF5 dimension scales.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str = "f8"
-    dims: tuple[str, ...] = ()
 
 
 class ResultFile:
@@ -124,19 +113,45 @@ class ResultFile:
     ):
         self.path = Path(path)
         self.resumed = self.path.exists()
-        marked = {"kind": kind, "schema": _schema(kind), **request}
-        self.request = request = json.loads(json.dumps(marked))
+        own = {"kind": kind, "schema": layout.schema(kind)}
+        self.request = request = {**own, **as_json(request)}
         origin = dict(origin or {})
+        for name in origin.keys() & set(layout.OWN):
+            raise RequestError(f"record: {name!r} is a name of result files; use another")
         if "versions" not in origin:
             origin = provenance(**{"command": Path(sys.argv[0]).name, **origin})
+        origin = as_json(origin)
+        parts = layout.Parts(kind, request, fields, done, constants or {}, origin)
         if not self.resumed:
             # Another process may have been faster by a moment.
-            made = _create(self.path, kind, request, fields, done, constants or {}, origin)
-            self.resumed = not made
-        if self.resumed:
-            _refuse_other_request(self.path, request, origin)
-        self._file = _open(self.path, "r+")
+            self.resumed = not _create(self.path, parts)
+        self._open()
+        try:
+            if self.resumed:
+                self._go_on(parts)
+        except BaseException:
+            self._close()
+            raise
         self._environment = {name: origin[name] for name in ENVIRONMENT if name in origin}
+
+    def _go_on(self, parts: layout.Parts) -> None:
+        """Refuse what is not to be gone on with; renew what has no room for what comes later."""
+        renew = layout.LATER not in self._file
+        needed = {"done", *parts.fields}
+        found = _contents(self.path, self._file, lambda name: renew or name in needed)
+        _refuse_other_request(found, parts)
+        _refuse_other_content(found, parts, self._file)
+        if renew:  # an earlier version gave datasets their storage when it wrote into them
+            origin = {k: v for k, v in found.attributes.items() if k not in layout.OWN[:-1]}
+            with temporary_beside(self.path) as temporary:
+                layout.write(temporary, parts._replace(origin=origin), found.data)
+                os.replace(temporary, self.path)
+            self._close()
+            self._open()
+
+    def _open(self) -> None:
+        self._disk, self._file = _opened(self.path)
+        self._close = weakref.finalize(self, _close, self._file, self._disk)
 
     @property
     def done(self) -> np.ndarray:
@@ -150,28 +165,39 @@ class ResultFile:
         """Store values at one index, ``...`` for whole datasets, then mark the entry as done.
 
         ``mark`` is the entry of the mask where it is not the index.
+
+        Raises
+        ------
+        RequestError
+            If the disk does not take them, now or before; the entry is not marked then.
         """
         self._say_environment()
         for name, value in values.items():
             self._file[name][index] = value
-        self._file.flush()
+        self._flush()
         self._file["done"][index if mark is None else mark] = 1
+        self._flush()
+
+    def _flush(self) -> None:
         self._file.flush()
+        _refuse_failed(self.path, self._disk)
 
     def _say_environment(self) -> None:
         """Before the first value: where it comes from, if not from where the last ones do."""
         if not self._environment:
             return
-        attributes = {name: _value(value) for name, value in self._file.attrs.items()}
-        resumed = attributes.get("resumed_with", [])
-        last = attributes
+        last = layout.attributes(self._file)
+        resumed = last.get("resumed_with", [])
         for entry in resumed:
             last = last | entry
         now = self._environment.items()
         new = {name: v for name, v in now if _lasting(last.get(name)) != _lasting(v)}
         if new:
             since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            self.annotate(resumed_with=[*resumed, {"since": since, **new}])
+            told = [*resumed, {"since": since, **new}]
+            while len(told) > 1 and len(json.dumps(told)) > layout.ROOM // 2:
+                told[:2] = [told[0] | told[1]]  # the two oldest become one
+            self.annotate(resumed_with=told)
         self._environment = {}
 
     def refuse_other_value(self, name: str, value: float) -> None:
@@ -190,19 +216,42 @@ class ResultFile:
             )
 
     def annotate(self, **attributes: Any) -> None:
-        """Store attributes that are known only at the end."""
-        for name, value in attributes.items():
-            self._file.attrs[name] = _attribute(value)
-        self._file.flush()
+        """Store attributes that are known only at the end.
+
+        Raises
+        ------
+        RequestError
+            If together they are longer than 16 KiB of JSON, or cannot be written.
+        """
+        later = layout.from_bytes(self._file[layout.LATER]) | as_json(attributes)
+        text = json.dumps(later).encode()
+        if len(text) > layout.ROOM:
+            raise RequestError(
+                f"annotate: {self.path} has room for {layout.ROOM:,} bytes of attributes, these "
+                f"are {len(text):,}; store less"
+            )
+        self._file[layout.LATER][...] = layout.as_bytes(text, layout.ROOM)
+        self._flush()
 
     def close(self) -> None:
-        self._file.close()
+        """Close the file once everything is on the disk.
+
+        Raises
+        ------
+        RequestError
+            If the disk did not take it.
+        """
+        self._close()
+        _refuse_failed(self.path, self._disk)
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self.close()
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.close()
+        else:
+            self._close()
 
 
 @dataclass(frozen=True)
@@ -230,8 +279,19 @@ class Stored:
         return {k.removeprefix(start): v for k, v in self.data.items() if k.startswith(start)}
 
 
-def read(path: str | os.PathLike, kind: str | None = None) -> Stored:
-    """Read a result file whole, also one that is being written.
+def read(
+    path: str | os.PathLike, kind: str | None = None, *, without: Collection[str] = ()
+) -> Stored:
+    """Read a result file, also one that is being written.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        The analysis that must have written it.
+    without
+        Groups that are not read, such as ``"directions"``: they may be as large as the network.
 
     Raises
     ------
@@ -241,153 +301,141 @@ def read(path: str | os.PathLike, kind: str | None = None) -> Stored:
         If its schema is not that of its kind here.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise RequestError(f"result: no file {path}; run the analysis that writes it first")
-    for attempt in range(_ATTEMPTS):
-        try:
-            data, attributes = _contents(path)
-            break
-        except (KeyError, OSError, RuntimeError, RequestError) as error:
-            # A writer may be between two of its writes; a moment later the file is whole again.
-            if attempt == _ATTEMPTS - 1:
-                if isinstance(error, RequestError):
-                    raise
-                raise RequestError(
-                    f"result: {path} cannot be read ({error}); if nothing is writing it, move it "
-                    "away and run again"
-                ) from error
-            time.sleep(0.05)
-    if kind is not None and attributes["kind"] != kind:
-        raise RequestError(f"result: {path} holds {attributes['kind']!r}, not {kind!r}")
-    _refuse_other_schema(path, attributes)
-    return Stored(path, attributes, data)
+    with _damage_told(path), hdf5.reading(path) as file:
+        groups = tuple(f"{group}/" for group in without)
+        found = _contents(path, file, lambda name: not name.startswith(groups))
+    if kind is not None and found.kind != kind:
+        raise RequestError(f"result: {path} holds {found.kind!r}, not {kind!r}")
+    _refuse_other_schema(found)
+    return found
 
 
-def _contents(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Datasets by path, and attributes; without a lock, so also while another process writes."""
-    with _open(path, "r", locking=False) as file:
-        data: dict[str, np.ndarray] = {}
+def _contents(path: Path, file: h5py.File, wanted: Callable[[str], bool]) -> Stored:
+    """What an open file holds of what is wanted, checked."""
+    with _damage_told(path):
+        size = os.stat(path).st_size
+        held = hdf5.datasets(file, size)
+        if "kind" not in file.attrs or "done" not in held:
+            raise RequestError(f"result: {path} was not written by landscape; use another --out")
+        attributes = layout.attributes(file)
+        # The mask first: what it marks is there when the values are read.
+        names = ["done", *(name for name in held if name != "done" and name not in layout.JSON)]
+        data = {name: hdf5.values(held[name], size) for name in names if wanted(name)}
+        if held["done"].dtype.kind not in "bui":
+            raise ValueError("its mask of what is done is none")
+        return Stored(path, attributes, data)
 
-        def visit(name, item):
-            if isinstance(item, h5py.Dataset):
-                text = h5py.check_string_dtype(item.dtype)
-                data[name] = item.asstr()[...] if text else item[...]
 
-        file.visititems(visit)
-        return data, {name: _value(value) for name, value in file.attrs.items()}
-
-
-def _open(path: Path, mode: str, locking="best-effort") -> h5py.File:
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
     try:
-        file = h5py.File(path, mode, libver=_LIBVER, locking=locking)
+        yield
+    except RequestError:
+        raise
+    except Exception as error:  # HDF5 can raise anything over a damaged file
+        reason = " ".join(str(error).split())[:200]
+        raise RequestError(
+            f"result: {path} is not a readable HDF5 file, or not one of landscape ({reason}); move "
+            "it away and run again"
+        ) from error
+
+
+def _opened(path: Path) -> tuple[hdf5.Disk, h5py.File]:
+    """The file at a path, for this process alone to write."""
+    try:
+        while True:
+            disk = hdf5.Disk(path)
+            if disk.is_at(path):
+                break
+            disk.close(sync=False)
     except BlockingIOError as error:
         raise RequestError(
             f"result: {path} is being written by another process; wait for it or use another --out"
         ) from error
     except OSError as error:
-        raise RequestError(
-            f"result: {path} is not a readable HDF5 file; move it away and run again"
-        ) from error
-    if "kind" not in file.attrs or "done" not in file:
-        file.close()
-        raise RequestError(f"result: {path} was not written by landscape; use another --out")
-    return file
+        raise cannot_write("result", path, error) from error
+    try:
+        with _damage_told(path):
+            if not h5py.is_hdf5(path):  # an empty one would be filled
+                raise ValueError("no signature of HDF5")
+            return disk, h5py.File(disk, "r+", libver=hdf5.LIBVER)
+    except BaseException:
+        disk.close(sync=False)
+        raise
 
 
-def _schema(kind: str) -> int:
-    return SCHEMAS.get(kind, 1)
+def _close(file: h5py.File, disk: hdf5.Disk) -> None:
+    """Also at the end of the process, before HDF5 does so without Python."""
+    file.close()
+    disk.close(sync=True)
 
 
-def _refuse_other_schema(path: Path, attributes: Mapping[str, Any]) -> None:
-    found, known = int(attributes.get("schema", 1)), _schema(attributes["kind"])
+def _refuse_failed(path: Path, disk: hdf5.Disk) -> None:
+    if disk.error is not None:
+        raise cannot_write("result", path, disk.error, keeps=True) from disk.error
+
+
+def _refuse_other_schema(stored: Stored) -> None:
+    found, known = stored.attributes["schema"], layout.schema(stored.kind)
     if found != known:
         version = "an earlier" if found < known else "a later"
         raise OtherVersion(
-            f"result: {path} was made by {version} version of landscape (file schema {found}, now "
-            f"{known}); move the file away or use another --out"
+            f"result: {stored.path} was made by {version} version of landscape (file schema "
+            f"{found}, now {known}); move the file away or use another --out"
         )
 
 
-def _refuse_other_request(path: Path, request: dict, origin: Mapping[str, Any]) -> None:
-    with _open(path, "r") as file:
-        _refuse_other_schema(path, file.attrs)
-        found = json.loads(file.attrs["request"])
-        x64 = file.attrs.get("x64")
-    different = difference(found, request)
+def _refuse_other_request(stored: Stored, parts: layout.Parts) -> None:
+    _refuse_other_schema(stored)
+    x64 = stored.attributes.get("x64")
+    different = difference(stored.attributes["request"], parts.request)
     if different is not None:
         name, was, now = different
         raise RequestError(
-            f"result: {path} was made with {name}={was}, this request has {name}={now}; use "
+            f"result: {stored.path} was made with {name}={was}, this request has {name}={now}; use "
             "another --out or move the file away"
         )
-    if x64 is not None and bool(x64) != bool(origin.get("x64", x64)):
-        raise RequestError(f"result: {path} {other_precision(x64)}, or use another --out")
+    if x64 is not None and bool(x64) != bool(parts.origin.get("x64", x64)):
+        raise RequestError(f"result: {stored.path} {other_precision(x64)}, or use another --out")
 
 
-def other_precision(x64: bool) -> str:
-    """What is wrong and what to do, for numbers whose precision is not this session's."""
-    was, now = ("64", "32") if x64 else ("32", "64")
-    return (
-        f"was made in float{was}, this session computes in float{now}; set JAX_ENABLE_X64="
-        f"{int(x64)} to go on with it"
-    )
+def _refuse_other_content(stored: Stored, parts: layout.Parts, file: h5py.File) -> None:
+    """Refuse what cannot have been made for this request: what reads it relies on its types."""
+    expected = {"done": (tuple(parts.done), "u1")}
+    expected |= {name: (field.shape, field.dtype) for name, field in parts.fields.items()}
+    for name, value in parts.constants.items():
+        array = np.asarray(value)
+        expected[name] = array.shape, "O" if array.dtype.kind in "UO" else array.dtype
+    for name, (shape, dtype) in expected.items():
+        held = file.get(name)
+        fits = isinstance(held, h5py.Dataset) and (held.shape, held.dtype) == (shape, dtype)
+        if not fits:
+            raise RequestError(
+                f"result: {stored.path} has no {np.dtype(dtype).name} of shape {shape} as "
+                f"{name!r:.60}; move the file away or use another --out"
+            )
+    for name, value in parts.origin.items():
+        was, now = (_sort(v.get(name)) for v in (stored.attributes, parts.origin))
+        if was != now and None not in (was, now):
+            raise RequestError(
+                f"result: {stored.path} has {stored.attributes[name]!r:.40} as {name}, which is "
+                f"{value!r:.40}; move the file away or use another --out"
+            )
 
 
-def difference(found: Mapping[str, Any], request: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """The first setting in which two requests differ: its name, and both values, short.
-
-    The schema comes first: where it differs, other settings do because of it.
-    """
-    found, request = _flat(found), _flat(request)
-    for name in sorted(found.keys() | request.keys(), key=lambda name: (name != "schema", name)):
-        if found.get(name) != request.get(name):
-            return name, _short(found.get(name)), _short(request.get(name))
-    return None
+def _sort(value: Any) -> type | None:
+    """The type of an attribute; None where it has no value."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float if number else None if value is None else type(value)
 
 
-def _flat(request: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """``{"data.split": "train"}`` for what is nested."""
-    flat = {}
-    for name, value in request.items():
-        inner = isinstance(value, Mapping)
-        flat |= _flat(value, f"{above}{name}.") if inner else {above + name: value}
-    return flat
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _create(path: Path, kind, request, fields, done, constants, origin) -> bool:
+def _create(path: Path, parts: layout.Parts) -> bool:
     """Make the file; False if there is one by then, which stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with h5py.File(temporary, "w", libver=_LIBVER) as file:
-            file.attrs["kind"] = kind
-            file.attrs["schema"] = _schema(kind)
-            file.attrs["request"] = json.dumps(request)
-            for name, value in origin.items():
-                file.attrs[name] = _attribute(value)
-            for name, value in constants.items():
-                array = np.asarray(value)
-                if array.dtype.kind in "UO":
-                    file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
-                else:
-                    file.create_dataset(name, data=array)
-            for name, field in fields.items():
-                fill = np.nan if np.dtype(field.dtype).kind == "f" else 0
-                file.create_dataset(name, field.shape, field.dtype, fillvalue=fill)
-            file.create_dataset("done", done, "u1", fillvalue=0)
-            for name, field in fields.items():
-                for axis, coordinate in enumerate(field.dims):
-                    if not file[coordinate].is_scale:
-                        file[coordinate].make_scale(coordinate)
-                    file[name].dims[axis].attach_scale(file[coordinate])
+    with temporary_beside(path, "result") as temporary:
+        layout.write(temporary, parts, {})
         return _moved_to_a_free_place(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _moved_to_a_free_place(temporary: Path, path: Path) -> bool:
@@ -409,14 +457,3 @@ def _lasting(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     return {name: v for name, v in value.items() if name not in ("by", "examined")}
-
-
-def _attribute(value: Any) -> Any:
-    """Strings, numbers and booleans as they are, everything else as JSON."""
-    return value if isinstance(value, str | int | float | bool) else json.dumps(value)
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in "[{":
-        return json.loads(value)
-    return value.item() if isinstance(value, np.generic) else value

@@ -48,7 +48,7 @@ def _compute(options: Any, make_bar: MakeBar, plane: Any = None, ranges: Any = N
     """One surface: its file, its plane and the ranges of its coordinates."""
     from landscape import results
     from landscape.devices import data_mesh
-    from landscape.surface import Measures, compute_surface, coordinates
+    from landscape.surface import Measures, compute_surface, coordinates, read_surface
 
     directions = Directions(options)
     points = _grid(options.grid)[: len(directions.specs)]
@@ -72,7 +72,7 @@ def _compute(options: Any, make_bar: MakeBar, plane: Any = None, ranges: Any = N
     settings = {"normalization": options.normalize, "seed": options.seed}
     left = math.prod(map(len, axes))
     if path.exists():
-        left -= int(results.read(path, "surface")["done"].sum())
+        left -= int(read_surface(path).done.sum())
     with make_bar("surface", max(left, 1)) as advance:
         compute_surface(
             objectives,
@@ -95,19 +95,18 @@ def _compute(options: Any, make_bar: MakeBar, plane: Any = None, ranges: Any = N
 
 def _plane(directions: Directions, objective: Any, layout: Any, path: Path, make_bar: MakeBar):
     """The plane asked for; from the result file if that is there already."""
-    from landscape import results
     from landscape.journal import Journal
     from landscape.surface import Plane, read_directions, read_surface
 
     identity = directions.identity()
     if path.exists():
-        found = results.read(path, "surface").attributes.get("directions")
+        kept = read_surface(path)
+        found = kept.attributes.get("directions")
         if found != identity:
             raise RequestError(
                 f"result: {path} was made with the directions {found}, this request has "
                 f"{identity}; use another --out or move the file away"
             )
-        kept = read_surface(path)
         explained = kept.attributes.get("explained")
         made = tuple(read_directions(path, objective.params))
         return Plane(made, identity, kept.markers, kept.path, explained and tuple(explained))

@@ -12,6 +12,8 @@ from landscape import parameters, results
 from landscape.errors import RequestError
 from landscape.parameters import Tree
 
+DIRECTIONS = "directions"  # the group of them in a file: as large as the network
+
 
 @dataclass(frozen=True)
 class Surface:
@@ -105,14 +107,17 @@ class Surface:
 
 
 def read_surface(path: str | os.PathLike) -> Surface:
-    """Read a stored surface, finished or not.
+    """Read a stored surface, finished or not, without its directions.
 
     Raises
     ------
     RequestError
         If the file is missing, damaged, or not a surface.
     """
-    stored = results.read(path, "surface")
+    stored = results.read(path, "surface", without=[DIRECTIONS])
+    fault = _fault(stored)
+    if fault:
+        raise RequestError(f"surface: {path} is damaged ({fault}); move it away and run again")
     done = stored["done"].astype(bool)
     return Surface(
         x=stored["xcoordinates"],
@@ -122,9 +127,50 @@ def read_surface(path: str | os.PathLike) -> Surface:
         interpolated=stored["interpolated"].astype(bool),
         cosine=float(stored.attributes["cosine"]),
         lengths=lengths_of(stored.attributes),
-        markers={k: tuple(v) for k, v in stored.attributes["markers"].items()},
+        markers={k: tuple(v) for k, v in stored.attributes.get("markers", {}).items()},
         path=np.stack(list(stored.group("path").values()), 1) if stored.group("path") else None,
         attributes=stored.attributes,
+    )
+
+
+def _fault(stored: results.Stored) -> str:
+    """What a surface lacks of being one; nothing where it is."""
+    data, has, shape = stored.data, stored.attributes, stored["done"].shape
+    names = has.get("metrics")
+    if not isinstance(names, list) or not any(str(name).endswith("_loss") for name in names):
+        return "metrics names no loss"
+    axes = ("xcoordinates", "ycoordinates")[: len(shape)]
+    if not 1 <= len(shape) <= 2 or (len(shape) == 1 and "ycoordinates" in data) or 0 in shape:
+        return f"done has shape {shape}"
+    expected = dict.fromkeys([*map(str, names), "interpolated"], shape)
+    expected |= {axis: (length,) for axis, length in zip(axes, reversed(shape), strict=True)}
+    for name, wanted in expected.items():
+        found = data.get(name)
+        if found is None or found.dtype.kind not in "biuf" or found.shape != wanted:
+            return f"{name[:60]!r} is no numbers of shape {wanted}"
+    if not all(np.isfinite(data[axis]).all() for axis in axes):
+        return "its coordinates are not finite"
+    path = [values.shape for values in stored.group("path").values()]
+    if path and (len(path) != 2 or path[0] != path[1] or len(path[0]) != 1):
+        return "its path is no places of a plane"
+    markers, explained = has.get("markers", {}), has.get("explained") or []
+    places = [*markers.values()] if isinstance(markers, dict) else [None]
+    if not all(_are_numbers(place, len(shape)) for place in places):
+        return "its markers are no places of it"
+    numbers = [has.get(name, 0.0) for name in ("length_x", "length_y")]
+    if not _are_numbers([has.get("cosine"), *numbers], 3) or not _are_numbers(explained):
+        return "its directions are not described by numbers"
+    return ""
+
+
+def _are_numbers(values: Any, count: int | None = None) -> bool:
+    return (
+        isinstance(values, list | tuple)
+        and len(values) == (len(values) if count is None else count)
+        and all(
+            isinstance(value, float) or (isinstance(value, int) and abs(value) < 1e300)
+            for value in values
+        )
     )
 
 
@@ -145,11 +191,12 @@ def read_directions(path: str | os.PathLike, like: Tree) -> list[Tree]:
     stored = results.read(path, "surface")
     names, found = parameters.leaf_names(like), []
     for axis in "xy":
-        leaves = stored.group(f"directions/{axis}")
+        leaves = stored.group(f"{DIRECTIONS}/{axis}")
         if not leaves:
             continue
         wrong = [n for n, leaf in parameters.named_leaves(like).items()
-                 if np.shape(leaves.get(n)) != np.shape(leaf)]  # fmt: skip
+                 if n not in leaves or leaves[n].shape != np.shape(leaf)
+                 or leaves[n].dtype.kind != "f"]  # fmt: skip
         if wrong or leaves.keys() - set(names):
             raise RequestError(
                 f"directions: those of {path} are of another network "

@@ -12,7 +12,7 @@ from landscape.errors import RequestError
 from landscape.parameters import Tree
 from landscape.surface import order
 from landscape.surface.plane import Plane, cosine, relative_lengths
-from landscape.surface.result import Surface, lengths_of, read_surface
+from landscape.surface.result import DIRECTIONS, Surface, lengths_of, read_surface
 
 _AXES = ("xcoordinates", "ycoordinates")
 
@@ -66,12 +66,12 @@ class Store:
         """
         self._path = path
         # A file that is there says what is measured; nothing of it is computed again.
-        known = results.read(path, "surface").attributes if os.path.exists(path) else None
-        centre = known["centre"] if known else centre()
+        known = os.path.exists(path)
+        centre = dict.fromkeys(read_surface(path).metrics) if known else centre()
         if jax.process_index() == 0:
             self._file = self._opened(path, described, centre, origin)
         _wait_for_all("surface file")
-        held = self._file or results.read(path, "surface")
+        held = self._file or results.read(path, "surface", without=[DIRECTIONS])
         self.metrics = {name: held[name] for name in centre}
         self.done = held["done"].astype(bool)
         self._interpolated = held["interpolated"].astype(bool)
@@ -84,7 +84,7 @@ class Store:
         constants = dict(zip(_AXES, self._coordinates, strict=False))
         for axis, direction in zip("xy", plane.directions, strict=False):
             for name, leaf in parameters.named_leaves(direction).items():
-                constants[f"directions/{axis}/{name}"] = np.asarray(leaf)
+                constants[f"{DIRECTIONS}/{axis}/{name}"] = np.asarray(leaf)
         if plane.path is not None:
             for axis, places in zip("xy", np.transpose(plane.path), strict=False):
                 constants[f"path/{axis}"] = places  # in a group: xarray wants scales of the rest
