@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from landscape import host
 from landscape.errors import OutOfMemory, RequestError
 
 DATA_AXIS = "data"
@@ -28,7 +29,7 @@ def data_mesh(devices: Sequence[jax.Device] | int | None = None) -> Mesh:
         If more devices are asked for than there are.
     """
     available = jax.devices()
-    if isinstance(devices, int):
+    if isinstance(devices, int | np.integer):
         if not 1 <= devices <= len(available):
             raise RequestError(f"devices: {devices} asked for, {len(available)} available")
         devices = available[:devices]
@@ -103,15 +104,13 @@ def use_compilation_cache(folder: str | os.PathLike | None = None) -> None:
 
 
 def available_memory(device: jax.Device | None = None) -> int | None:
-    """Free bytes on the device (host memory for a CPU); None where nothing tells."""
+    """Free bytes on the device (of the host for a CPU, within this job's limits); None if unknown.
+
+    See :mod:`landscape.host`.
+    """
     device = device or jax.local_devices()[0]
     if device.platform == "cpu":
-        try:
-            lines = Path("/proc/meminfo").read_text().splitlines()
-            values = dict(line.split(":") for line in lines)
-            return int(values["MemAvailable"].split()[0]) * 1024
-        except (OSError, KeyError, ValueError):
-            return None
+        return host.available_memory()
     stats = device.memory_stats() or {}
     limit, used = stats.get("bytes_limit"), stats.get("bytes_in_use", 0)
     return None if limit is None else limit - used
@@ -126,12 +125,8 @@ def required_memory(compiled: Any) -> int | None:
         return None
 
 
-def compile_within_memory(
-    program: Any, *args: Any, what: str, examples: int, beside: int = 0
-) -> Any:
+def compile_within_memory(program: Any, *args: Any, what: str, examples: int) -> Any:
     """Compile a jitted function for its arguments and refuse it if it cannot fit.
-
-    ``beside`` bytes must stay free.
 
     Raises
     ------
@@ -139,6 +134,12 @@ def compile_within_memory(
         If the program needs more than the device has free, with a batch size that would fit.
     """
     compiled = program.lower(*args).compile()
+    refuse_too_large(compiled, what=what, examples=examples)
+    return compiled
+
+
+def refuse_too_large(compiled: Any, *, what: str, examples: int, beside: int = 0) -> None:
+    """Refuse a compiled program that cannot fit now, ``beside`` bytes kept free (OutOfMemory)."""
     needed, free = required_memory(compiled), available_memory()
     if needed is not None and free is not None and needed > free - beside:
         free = max(free - beside, 0)
@@ -148,4 +149,3 @@ def compile_within_memory(
             f"batch_size: the {what} of {examples} examples at a time needs {needs}, {has} are "
             f"free; use --batch-size {fitting} or less"
         )
-    return compiled

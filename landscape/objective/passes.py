@@ -106,12 +106,10 @@ class Step:
         vector: Tree | None,
         weight: jax.Array,
         micro: MicroBatch,
-        beside: int = 0,
     ) -> Program:
         """The program for inputs of these shapes, refused before it runs if it cannot fit.
 
-        ``weight`` is that of one example in the sum: one over their number for a mean. ``beside``
-        bytes must stay free.
+        ``weight`` is that of one example in the sum: one over their number for a mean.
 
         Raises
         ------
@@ -125,9 +123,7 @@ class Step:
         if key not in known:
             while len(known) >= 512:
                 known.pop(next(iter(known)))
-            compile_ = functools.partial(
-                compile_within_memory, what=self._what, examples=micro.size, beside=beside
-            )
+            compile_ = functools.partial(compile_within_memory, what=self.what, examples=micro.size)
             known[key] = self._compile(inputs, compile_)
         return known[key]
 
@@ -194,7 +190,7 @@ class Step:
                 if not _about_differentiation(error):
                     raise
                 raise RequestError(
-                    f"loss: no {self._what}, an operation in it cannot be differentiated twice "
+                    f"loss: no {self.what}, an operation in it cannot be differentiated twice "
                     f"({str(error).splitlines()[0]}); re-create the model without custom kernels, "
                     "attention with implementation='xla', or ask for central differences"
                 ) from error
@@ -233,7 +229,8 @@ class Step:
         return free, fixed, *rest
 
     @property
-    def _what(self) -> str:
+    def what(self) -> str:
+        """Its name in messages."""
         if self.kind in ("gradient", "slope"):
             return "gradient"
         if self.kind in ("loss", "moments", "state"):
