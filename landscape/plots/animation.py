@@ -85,6 +85,7 @@ def animate(
         ax.set(**extent)
         style.titled(ax, title)
         style.note_below(ax, words[number], 26 if kind == "contour" else 4)
+        style.verbatim(fig)
         if dark:
             style.for_dark_page(fig)
         return list(fig.axes)

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from landscape.numbers import interval, number
 from landscape.plots import style
 
+LONGEST = 48  # characters of a component's name
+
 
 @dataclass(frozen=True)
 class Sharpness:
@@ -60,12 +62,13 @@ def plot_blocks(
         _draw(ax, at, run, looks[label], label, limits)
     if not limits and all(np.isnan(run.estimate).all() for run in runs.values()):
         style.unavailable(ax, "not measured")
-    ax.set_yticks(range(len(components)), components, fontsize=style.SMALL)
+    names = [style.drawable(name, LONGEST) for name in components]
+    ax.set_yticks(range(len(components)), names, fontsize=style.SMALL)
     ax.set_ylim(max(len(components) - 0.4, 0.6), -0.6)
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("λmax", fontsize=style.SMALL)
     style.titled(ax, title)
-    return ax
+    return style.verbatim(ax)
 
 
 def _draw(ax: Axes, at, run: Sharpness, look: style.Look, label, limits) -> None:
@@ -88,7 +91,7 @@ def _draw(ax: Axes, at, run: Sharpness, look: style.Look, label, limits) -> None
             ax.annotate("*", (right, at[i]), shift, textcoords="offset points", va="center",
                         fontsize=style.NORMAL)  # fmt: skip
     ax.plot(run.estimate[placed], at[placed], look.marker, color=look.hue, markersize=3.2,
-            markerfacecolor=face, markeredgewidth=0.8, label=label)  # fmt: skip
+            markerfacecolor=face, markeredgewidth=0.8, label=style.listed(label))  # fmt: skip
     if limits is None:
         placed = placed | np.isnan(run.estimate)  # said once for all
     for i in np.flatnonzero(~placed):
@@ -121,7 +124,8 @@ def compare_blocks(runs: Mapping[str, Sharpness], *, width: float = style.PAGE) 
     families: dict[str, dict[str, Sharpness]] = {}
     for label, run in runs.items():
         families.setdefault(style.base(label), {})[label] = run
-    columns = min(3, max(1, len(families)))
+    longest = max((len(name) for run in runs.values() for name in run.components), default=0)
+    columns = min(3 if longest <= LONGEST / 1.5 else 2, max(1, len(families)))
     rows = -(-len(families) // columns)
     tallest = 0.0  # of the panels, in inches: room for the names and for the points
     for group in families.values():
@@ -133,7 +137,7 @@ def compare_blocks(runs: Mapping[str, Sharpness], *, width: float = style.PAGE) 
         ax.set_visible(False)
     looks, limits = style.looks(runs), _limits(runs)
     for ax, (family, group) in zip(axes, families.items(), strict=False):
-        plot_blocks(group, ax=ax, title=family, looks=looks, limits=limits)
+        plot_blocks(group, ax=ax, title=style.wrapped(family, 48), looks=looks, limits=limits)
         ax.tick_params(labelsize=style.SMALL - 1)
     style.legend_below(fig, axes[: len(families)])
     return fig

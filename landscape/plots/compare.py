@@ -75,18 +75,20 @@ class _Sheet:
     """The page the panels are laid out on, in inches."""
 
     BAR, TOP, LINE, LARGEST = 0.72, 0.2, 0.135, 3.0
+    CHARACTERS = 19  # small ones, in an inch
 
     def __init__(self, grids, kind, heights: Range, captions, columns: int, width, label):
         self.grids, self.kind, self.heights, self.label = grids, kind, heights, label
         self.flat = kind == "contour"
         self.columns = columns
-        self.words = {}  # the caption, then what the drawing has to say of itself
-        for title, (_, _, z) in grids.items():
-            self.words[title] = style.lines(captions.get(title), remark(z, heights))
-        lines = max(text.count("\n") + 1 if text else 0 for text in self.words.values())
         self.left = 0.5 if self.flat else 0.05
         self.axis = 0.4 if self.flat else 0.17  # for the ticks and names of the lower axis
         self.cell = min((width - self.left - self.BAR) / columns, self.LARGEST)
+        self.words = {}  # the caption, then what the drawing has to say of itself
+        for title, (_, _, z) in grids.items():
+            text = style.lines(captions.get(title), remark(z, heights))
+            self.words[title] = style.wrapped(text, int(self.CHARACTERS * self.cell))
+        lines = max(text.count("\n") + 1 if text else 0 for text in self.words.values())
         self.width = self.left + columns * self.cell + self.BAR
         self.panel = self.cell - 0.14 if self.flat else 0.84 * self.cell
         self.foot = self.axis + self.LINE * lines + 0.1
@@ -112,7 +114,7 @@ class _Sheet:
                 self._name_outer_axes_only(ax, place)
             self._write(fig, title, x + wide / 2, y)
         self._bar(fig)
-        return fig
+        return style.verbatim(fig)
 
     def _part(self, x, y, wide, high) -> tuple[float, float, float, float]:
         """Inches as fractions of the figure."""
@@ -135,8 +137,9 @@ class _Sheet:
     def _write(self, fig, title: str, x: float, y: float) -> None:
         """Title above the panel, words below it."""
         top, foot = y + self.row - 0.03, y + self.foot - self.axis
+        size = min(style.NORMAL, 5.9 * self.CHARACTERS * self.cell / max(len(title), 1))
         fig.text(x / self.width, top / self.height, title, ha="center", va="top",
-                 fontsize=style.NORMAL, weight="bold", color=style.INK)  # fmt: skip
+                 fontsize=size, weight="bold", color=style.INK)  # fmt: skip
         fig.text(x / self.width, foot / self.height, self.words[title], ha="center", va="top",
                  fontsize=style.SMALL, color=style.MUTED, linespacing=1.3)  # fmt: skip
 

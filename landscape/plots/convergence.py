@@ -104,7 +104,8 @@ def plot_convergence(
             steps = {"drawstyle": "steps-mid", "color": look.hue, "linestyle": look.dash}
             ax.plot(run.products, run.estimate, **steps, linewidth=1.1, marker=look.marker,
                     markevery=[-1], markersize=3.2, markeredgewidth=0.8,
-                    markerfacecolor="white" if look.sam else look.hue, label=label)  # fmt: skip
+                    markerfacecolor="white" if look.sam else look.hue,
+                    label=style.listed(label))  # fmt: skip
             ax.plot(run.products, run.upper, **steps, linewidth=0.6)
             if width is not None:
                 last = run.estimate[-1]
@@ -118,7 +119,7 @@ def plot_convergence(
     ax.set_xlabel("Hessian-vector products", fontsize=style.SMALL)
     ax.set_ylabel("λmax", fontsize=style.SMALL)
     style.titled(ax, title)
-    return ax
+    return style.verbatim(ax)
 
 
 def plot_scan(
@@ -148,7 +149,8 @@ def plot_scan(
                       "capsize": 1.5}  # fmt: skip
             reach = np.nan_to_num([run.estimate - run.lower, run.upper - run.estimate])
             ax.errorbar(x, run.estimate, np.clip(reach, 0, 10 * (high - low)), **shared,
-                        linewidth=1.1, markerfacecolor=look.fill, label=label)  # fmt: skip
+                        linewidth=1.1, markerfacecolor=look.fill,
+                        label=style.listed(label))  # fmt: skip
             there = run.other_examples > 0 if log else np.isfinite(run.other_examples)
             if there.any():
                 error = np.nan_to_num(run.other_examples_error[there])
@@ -165,7 +167,7 @@ def plot_scan(
     ax.set_xlabel("examples", fontsize=style.SMALL)
     ax.set_ylabel("λmax", fontsize=style.SMALL)
     style.titled(ax, title)
-    return ax
+    return style.verbatim(ax)
 
 
 def plot_data_error(
@@ -205,7 +207,7 @@ def plot_data_error(
                 ax.errorbar(x[at], run.estimate[at], reach[:, [at]], color=look.hue,
                             marker=look.marker, markersize=4, markeredgewidth=0.8,
                             markerfacecolor=fill, elinewidth=0.9, capsize=2, linestyle="",
-                            label=None if at else label)  # fmt: skip
+                            label=None if at else style.listed(label))  # fmt: skip
             ax.plot([x[0], 2.5], [run.upper[0]] * 2, color=look.hue, linestyle=":", linewidth=0.8)
         if log:
             _logarithmic(ax, "y", low, high)
@@ -217,7 +219,7 @@ def plot_data_error(
     ax.set_xlim(-0.5, 2.5)
     ax.set_ylabel("curvature of the mean loss", fontsize=style.SMALL)
     style.titled(ax, title)
-    return ax
+    return style.verbatim(ax)
 
 
 def _measured(runs: Mapping[str, Run]) -> dict[str, Run]:

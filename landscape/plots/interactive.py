@@ -1,5 +1,6 @@
 """Surfaces to turn and point at, as one HTML page (the extra ``plotly``)."""
 
+import html
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from landscape.errors import RequestError
 from landscape.plots import style
 from landscape.plots.heights import told_of
 from landscape.plots.places import told_outside
+from landscape.printable import printable
 
 
 def interactive(
@@ -83,9 +85,9 @@ def interactive(
         figure.layout[axis[0]].update(_settings(axis, surface, first, low, high, log))
         if lines:
             across = axis[0].replace("y", "x")
-            figure.layout[across].update(title={"text": surface.axes_names[0]})
+            figure.layout[across].update(title={"text": _words(surface.axes_names[0])})
     figure.update_layout(coloraxis={"colorscale": "Viridis", "cmin": low, "cmax": high,
-                                    "colorbar": {"title": first, "len": 0.6}})  # fmt: skip
+                                    "colorbar": {"title": _words(first), "len": 0.6}})  # fmt: skip
     return figure
 
 
@@ -102,7 +104,7 @@ def interactive_html(
     )
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        f"<title>{title or 'Loss surface'}</title>"
+        f"<title>{_words(title or 'Loss surface')}</title>"
         "<style>html,body{margin:0;height:100%}body>div{height:100vh}</style></head>"
         f"<body>{body}</body></html>\n"
     )
@@ -126,7 +128,12 @@ def _heading(title: str, surface: Any, metric: str) -> str:
     told = [told_of(what, count, done.size) for what, count in counts.items() if count]
     told += [f"{steps} of {len(path)} steps outside"] if steps else []
     told += [told_outside(names)] if names else []
-    return "<br>".join(filter(None, [title, *(f"<sub>{text}</sub>" for text in told)]))
+    return "<br>".join(filter(None, [_words(title), *(f"<sub>{_words(t)}</sub>" for t in told)]))
+
+
+def _words(text: str) -> str:
+    """Names as they are: plotly, like a page, takes what is between < and > for its own."""
+    return html.escape(printable(text), quote=False)
 
 
 def _holes(values: np.ndarray) -> np.ndarray:
@@ -155,8 +162,9 @@ def _traces(surface: Any, metric: str, with_scale: bool) -> list:
         columns, rows = zip(*places.values(), strict=True)
         traces.append(
             go.Scatter3d(x=columns, y=rows, z=_heights_at(surface, values, places.values()),
-                         mode="markers+text", text=list(places), textposition="top center",
-                         hoverinfo="text", marker={"size": 4, "color": style.HUES[1]},
+                         mode="markers+text", text=list(map(_words, places)),
+                         textposition="top center", hoverinfo="text",
+                         marker={"size": 4, "color": style.HUES[1]},
                          textfont={"color": style.HUES[4], "size": 15})
         )  # fmt: skip
     if surface.path is not None:
@@ -192,7 +200,9 @@ def _hover(surface: Any) -> np.ndarray:
         if not surface.is_line:
             place.append(f"y = {surface.y[index[0]]:.4g}")
         lines = [", ".join(place)]
-        lines += [f"{name}: {values[index]:.5g}" for name, values in surface.metrics.items()]
+        lines += [
+            f"{_words(name)}: {values[index]:.5g}" for name, values in surface.metrics.items()
+        ]
         if surface.interpolated[index]:
             lines.append("interpolated")
         told[index] = "<br>".join(lines)
@@ -215,13 +225,16 @@ def _value_axes(count: int, lines: bool) -> list[tuple[str, str]]:
 def _settings(
     axis: tuple[str, str], surface: Any, metric: str, low: float, high: float, log: bool
 ) -> dict:
-    settings: dict[str, Any] = {"title": {"text": metric}, "type": "log" if log else "linear"}
+    settings: dict[str, Any] = {
+        "title": {"text": _words(metric)},
+        "type": "log" if log else "linear",
+    }
     if not log:
         settings["range"] = [low - 0.02 * (high - low), high + 0.02 * (high - low)]
     if not axis[1]:
         return settings
     named = zip(("xaxis", "yaxis"), surface.axes_names, strict=True)
-    names = {below: {"title": {"text": name}} for below, name in named}
+    names = {below: {"title": {"text": _words(name)}} for below, name in named}
     camera = {"eye": {"x": 1.5, "y": 1.5, "z": 1.2}, "center": {"x": 0, "y": 0, "z": -0.12}}
     return {"zaxis": settings, "aspectmode": "cube", "camera": camera, **names}
 
@@ -236,14 +249,14 @@ def _metric_menu(surfaces, metrics, first: str, axes, lines: bool) -> dict:
             for trace in _traces(surface, metric, with_scale=False)
         ]
         layout: dict[str, Any] = {"coloraxis.cmin": low, "coloraxis.cmax": high,
-                                  "coloraxis.colorbar.title.text": metric}  # fmt: skip
+                                  "coloraxis.colorbar.title.text": _words(metric)}  # fmt: skip
         for panel, item in enumerate(surfaces.items()):
             layout[f"annotations[{panel}].text"] = _heading(*item, metric) or " "
         for name, below in axes:
             prefix = f"{name}.{below}" if below else name
-            layout[f"{prefix}.title.text"] = metric
+            layout[f"{prefix}.title.text"] = _words(metric)
             layout[f"{prefix}.autorange"] = True
-        buttons.append({"label": metric, "method": "update",
+        buttons.append({"label": _words(metric), "method": "update",
                         "args": [{"y" if lines else "z": values}, layout]})  # fmt: skip
     return {"buttons": buttons, "active": metrics.index(first), "x": 0.0, "xanchor": "left",
             "y": 1.18, "yanchor": "top"}  # fmt: skip

@@ -65,7 +65,7 @@ def plot_line(
         ax.set_yscale("log")
     shown = {label: _placed(values, positive=log) for label, values in losses.items()}
     for number, (label, values) in enumerate(shown.items()):
-        ax.plot(x, values, color=_LOSS, label=f"{label} loss", **_look(number))
+        ax.plot(x, values, color=_LOSS, label=style.listed(f"{label} loss"), **_look(number))
     cut = _draw_bands(ax, x, shown, errors or {}, errors_of or {}, log)
     if log:
         style.logarithmic(ax.yaxis)
@@ -75,7 +75,7 @@ def plot_line(
     if accuracies:
         right = ax.twinx()
         for number, (label, values) in enumerate(accuracies.items()):
-            right.plot(x, _placed(values), color=_ACCURACY, label=f"{label} accuracy",
+            right.plot(x, _placed(values), color=_ACCURACY, label=style.listed(f"{label} accuracy"),
                        **_look(number))  # fmt: skip
         every = np.concatenate([*map(_finite, accuracies.values()), [0, 100]])
         right.set_ylim(every.min(), every.max())
@@ -93,10 +93,11 @@ def plot_line(
     style.note_below(ax, lines, 26)
     room = 26 + 10 * (lines.count("\n") + 1 if lines else 0)  # points below the axes
     ax.legend(handles, labels, fontsize=style.SMALL - 1, frameon=False, labelcolor=style.INK,
-              loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, borderaxespad=0,
+              loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=0,
+              ncols=2 if max(map(len, labels), default=0) < style.LONGEST / 2 else 1,
               bbox_transform=ax.transAxes + style.points_down(ax, room))  # fmt: skip
     style.titled(ax, title, 12 if markers else 6)
-    return ax
+    return style.verbatim(ax)
 
 
 def _look(number: int) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def _draw_bands(ax: Axes, x, shown, errors, errors_of, log: bool) -> str:
         of = f", {errors_of[label]}" if label in errors_of else ""
         hatch = _HATCHES[number % len(_HATCHES)]  # bands share a hue, as the losses do
         ax.fill_between(x, low, high, color=_LOSS, alpha=0.2, linewidth=0, hatch=hatch,
-                        label=f"{label} ± standard error{of}")  # fmt: skip
+                        label=style.listed(f"{label} ± standard error{of}"))  # fmt: skip
     return told_of("with an error down to zero", cut, count) if cut else ""
 
 

@@ -69,7 +69,8 @@ def plot_neurons(
         depth = np.arange(1, len(activity.layers) + 1)
         if np.isfinite(activity.fraction).any():
             ax.errorbar(
-                depth, 100 * activity.fraction, 100 * np.asarray(activity.error), label=label,
+                depth, 100 * activity.fraction, 100 * np.asarray(activity.error),
+                label=style.listed(label),
                 color=look.hue, linestyle=look.dash, marker=look.marker, linewidth=1.1,
                 markersize=3.2, markerfacecolor="white" if look.sam else look.hue,
                 markeredgewidth=0.8, elinewidth=0.7, capsize=1.5,
@@ -83,7 +84,7 @@ def plot_neurons(
     ax.set_xlabel("block", fontsize=style.SMALL)
     ax.set_ylabel("active neurons (%)", fontsize=style.SMALL)
     style.titled(ax, title)
-    return ax
+    return style.verbatim(ax)
 
 
 def _limits(runs: Mapping[str, Activity]) -> tuple[float, float]:
@@ -111,7 +112,12 @@ def compare_neurons(runs: Mapping[str, Activity], *, width: float = style.PAGE) 
         ax.set_visible(False)
     looks = style.looks(runs)
     for place, ((family, name), curves) in enumerate(panels.items()):
-        ax = plot_neurons(curves, ax=axes[place], title=f"{family}\n{name}", looks=looks)
+        ax = plot_neurons(
+            curves,
+            ax=axes[place],
+            title=f"{style.wrapped(family, 28)}\n{name}",
+            looks=looks,
+        )
         if place % columns:
             ax.set_ylabel("")
     axes[0].set_ylim(_limits(runs))  # shared by all

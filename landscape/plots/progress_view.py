@@ -49,7 +49,7 @@ def watch_figure(surface: Any, *, metric: str | None = None, log: bool = False) 
         else:
             style.unavailable(ax, "no picture yet")
             style.note_below(ax, told, 30)
-        return fig
+        return style.verbatim(fig)
     shown = filled_in(surface.x, surface.y, found, done)
     heights, outside = shared_range([found], log=log), ""
     if np.isfinite(shown).sum() < 4:
@@ -59,4 +59,4 @@ def watch_figure(surface: Any, *, metric: str | None = None, log: bool = False) 
         outside = draw_markers(ax, surface.x, surface.y, surface.markers)
     words = style.lines(name.replace("_", " "), told, remark(found[done], heights), outside)
     style.note_below(ax, words, 30)
-    return fig
+    return style.verbatim(fig)

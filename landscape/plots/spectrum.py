@@ -78,7 +78,7 @@ def plot_spectrum(
         for label, run in known.items():
             look = looks[label]
             ax.plot(run.eigenvalues, _cut(run.density, run.density, floor), color=look.hue,
-                    linestyle=look.dash, linewidth=1.1, label=label)  # fmt: skip
+                    linestyle=look.dash, linewidth=1.1, label=style.listed(label))  # fmt: skip
             ax.fill_between(run.eigenvalues, _cut(run.lower, run.upper, floor),
                             np.maximum(run.upper, floor), color=look.hue, alpha=0.2,
                             linewidth=0)  # fmt: skip
@@ -92,7 +92,7 @@ def plot_spectrum(
     ax.set_xlabel(name, fontsize=style.SMALL)
     ax.set_ylabel("spectral density", fontsize=style.SMALL)
     style.titled(ax, title)
-    return ax
+    return style.verbatim(ax)
 
 
 def _floor(run: Spectrum) -> float:

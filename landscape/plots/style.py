@@ -7,14 +7,21 @@ blindness can tell apart; plain and SAM training share a hue and differ in dash 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from textwrap import fill
+from typing import TypeVar
 
 import matplotlib.colors as colors
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
+
+from landscape.printable import escape, printable
 
 COLUMN = 3.4  # inches, one column of a two-column paper
 PAGE = 7.0  # inches, the whole width of the text
@@ -24,6 +31,9 @@ HEIGHTS = "viridis"  # perceptually uniform, readable in grey
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SAM = "-SAM"  # a label that holds this belongs to the label without it
+LONGEST = 64  # characters of a line
+
+Drawn = TypeVar("Drawn", bound=Artist)
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,7 @@ def dressed(ax: Axes | None, *, grid: str = "both") -> Axes:
 def titled(ax: Axes, title: str | None, points: float = 6) -> None:
     """A small title above the axes, if there is one."""
     if title:
-        ax.set_title(title, fontsize=NORMAL, color=INK, pad=points)
+        ax.set_title(wrapped(title), fontsize=NORMAL, color=INK, pad=points)
 
 
 def lines(*texts: str | None) -> str:
@@ -97,10 +107,36 @@ def lines(*texts: str | None) -> str:
     return "\n".join(filter(None, texts))
 
 
+def wrapped(text: str, width: int = LONGEST) -> str:
+    """The text with its lines broken where they are longer; what is longer than three is cut."""
+    return "\n".join(fill(drawable(line, 3 * width), width) for line in text.split("\n"))
+
+
+def drawable(text: str, most: int = LONGEST) -> str:
+    """The text with escapes for what the font has no picture of, its lines cut where too long."""
+    font = get_font(findfont(FontProperties()))
+    shown = [printable(line, most) for line in text.split("\n")]
+    return "\n".join(
+        "".join(c if font.get_char_index(ord(c)) else escape(c) for c in line) for line in shown
+    )
+
+
+def listed(label: str) -> str:
+    """A label as legends take it: matplotlib leaves out those that begin with an underscore."""
+    return f" {label}" if label.startswith("_") else label
+
+
+def verbatim(drawn: Drawn) -> Drawn:
+    """A finished figure, axes or legend with its words as they are: in names a $ is a $."""
+    for text in drawn.findobj(Text):
+        text.set(text=drawable(text.get_text()), parse_math=False)
+    return drawn
+
+
 def note_below(ax: Axes, text: str, points: float = 4) -> None:
     """A muted line centred below the axes, if there is one."""
     if text:
-        ax.annotate(text, (0.5, 0.0), (0, -points), xycoords="axes fraction",
+        ax.annotate(wrapped(text), (0.5, 0.0), (0, -points), xycoords="axes fraction",
                     textcoords="offset points", ha="center", va="top", fontsize=SMALL,
                     color=MUTED, annotation_clip=False)  # fmt: skip
 
@@ -111,19 +147,27 @@ def points_down(ax: Axes, points: float) -> ScaledTranslation:
 
 
 def legend_below(fig: Figure, axes: Iterable[Axes]) -> None:
-    """One legend below a whole figure, every label once."""
+    """One legend below a whole figure, every label once; the figure grows by its further lines."""
     handles = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if handles:
-        longest = max(map(len, handles)) + 9  # characters, with the sample line
+        longest = min(max(map(len, handles)), LONGEST) + 9  # characters, with the sample line
         columns = max(1, min(len(handles), int(15 * fig.get_figwidth() / longest)))
         if columns < len(handles):  # even rows; partners stay above each other or side by side
             columns = -(-len(handles) // -(-len(handles) // columns))
-        fig.legend(handles.values(), handles.keys(), loc="outside lower center", frameon=False,
-                   fontsize=SMALL, labelcolor=INK, handlelength=2.6,
-                   ncols=columns)  # fmt: skip
+        grow(fig, -(-len(handles) // columns) - 1)
+        verbatim(
+            fig.legend(handles.values(), handles.keys(), loc="outside lower center",
+                       frameon=False, fontsize=SMALL, labelcolor=INK, handlelength=2.6,
+                       ncols=columns)
+        )  # fmt: skip
+
+
+def grow(fig: Figure, lines: int) -> None:
+    """Room for so many more small lines of text."""
+    fig.set_figheight(fig.get_figheight() + 1.3 * SMALL / 72 * max(lines, 0))
 
 
 _DARK = {"page": "#121212", INK: "#ececec", MUTED: "#a8a8a8", FAINT: "#3d3d3d"}

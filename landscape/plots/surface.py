@@ -67,7 +67,7 @@ def plot_surface(
     draw_surface(ax, x, y, z, heights, axes_names=axes_names)
     style.titled(ax, title)
     style.note_below(ax, style.lines(beside, remark(z, heights)))
-    return ax
+    return style.verbatim(ax)
 
 
 def draw_surface(
@@ -112,7 +112,7 @@ def plot_contour(
     outside = draw_markers(ax, x, y, markers or {})
     style.titled(ax, title)
     style.note_below(ax, style.lines(beside, remark(z, heights), outside), 26)
-    return ax
+    return style.verbatim(ax)
 
 
 def draw_contour(

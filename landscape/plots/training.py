@@ -63,7 +63,8 @@ def plot_curve(
         percent = 100 if quantity.endswith("accuracy") else 1
         sparse = len(points) <= 30
         ax.plot(epochs, percent * values, color=look.hue, linestyle=look.dash, linewidth=1.1,
-                marker=look.marker if sparse else None, markersize=2.5, label=label)  # fmt: skip
+                marker=look.marker if sparse else None, markersize=2.5,
+                label=style.listed(label))  # fmt: skip
     if not ax.lines:
         style.unavailable(ax, "not measured")
     else:
@@ -73,7 +74,7 @@ def plot_curve(
     ax.set_xlabel("epoch", fontsize=style.SMALL)
     ax.set_ylabel(NAMES.get(quantity, quantity.replace("_", " ")), fontsize=style.SMALL)
     style.titled(ax, title)
-    return ax
+    return style.verbatim(ax)
 
 
 def compare_training(runs: Mapping[str, Sequence[Mapping]], *, width=style.PAGE) -> Figure:
@@ -82,5 +83,7 @@ def compare_training(runs: Mapping[str, Sequence[Mapping]], *, width=style.PAGE)
     left, right = fig.subplots(1, 2)
     plot_curve(runs, "train_loss", ax=left, log=True)
     plot_curve(runs, "test_accuracy", ax=right)
+    notes = ["\n".join(text.get_text() for text in ax.texts) for ax in (left, right)]
+    style.grow(fig, max(note.count("\n") for note in notes))
     style.legend_below(fig, (left, right))
     return fig

@@ -69,4 +69,4 @@ def plot_trajectory(
     lost = "" if inside.all() else f"{np.sum(~inside)} of {len(path)} steps outside"
     style.titled(ax, title)
     style.note_below(ax, style.lines(beside, remark(z, heights), lost, outside), 26)
-    return ax
+    return style.verbatim(ax)
