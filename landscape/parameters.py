@@ -8,6 +8,7 @@ lists). A leaf is addressed by its name, the path through the tree joined by ``/
 import functools
 import hashlib
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -61,6 +62,11 @@ def check_floating(tree: Tree) -> None:
     ------
     RequestError
         Naming the first offending leaf.
+
+    Warns
+    -----
+    UserWarning
+        If leaves are float64 and this session computes in float32.
     """
     leaves = named_leaves(tree)
     if not leaves:
@@ -72,6 +78,12 @@ def check_floating(tree: Tree) -> None:
                 f"params: leaf {name!r} is {dtype or type(leaf).__name__}, not a floating array; "
                 "pass trainable parameters only and close over the rest in the loss"
             )
+    if rounded := [name for name, leaf in leaves.items() if _canonical(leaf.dtype) != leaf.dtype]:
+        warnings.warn(
+            f"params: leaf {rounded[0]!r} is {leaves[rounded[0]].dtype}, which this session rounds "
+            "to float32; set JAX_ENABLE_X64=1 to compute in float64, or pass float32",
+            stacklevel=3,
+        )
 
 
 def check_finite(tree: Tree, what: str = "params") -> None:
@@ -115,9 +127,17 @@ def _host(leaf) -> np.ndarray:
 
 
 def wide(dtype: Any) -> np.dtype:
-    """At least float32: the precision of dots, norms, and accumulated products."""
-    dtype = np.dtype(dtype)
+    """The precision of dots, norms, and accumulated products.
+
+    At least float32; float64 only where this session computes in it (``jax_enable_x64``).
+    """
+    dtype = _canonical(dtype)
     return dtype if dtype.itemsize >= 4 else np.dtype(np.float32)
+
+
+def _canonical(dtype: Any) -> np.dtype:
+    """What arrays of this type become in this session."""
+    return np.dtype(jax.dtypes.canonicalize_dtype(dtype))
 
 
 def dot(a: Tree, b: Tree) -> jax.Array:
@@ -169,12 +189,22 @@ def unit(tree: Tree) -> Tree:
 
 def add_scaled(a: Tree, scale: jax.Array | float, b: Tree) -> Tree:
     """``a + scale * b`` leaf by leaf, in the dtype of ``a``."""
-    return jax.tree.map(lambda x, y: x + (jnp.asarray(scale, x.dtype) * y.astype(x.dtype)), a, b)
+
+    def add(x, y):
+        x = jnp.asarray(x)
+        return x + jnp.asarray(scale, x.dtype) * y.astype(x.dtype)
+
+    return jax.tree.map(add, a, b)
 
 
 def scaled(tree: Tree, scale: jax.Array | float) -> Tree:
     """``scale * tree`` leaf by leaf, in the dtype of each leaf."""
-    return jax.tree.map(lambda x: x * jnp.asarray(scale, x.dtype), tree)
+
+    def multiply(x):
+        x = jnp.asarray(x)
+        return x * jnp.asarray(scale, x.dtype)
+
+    return jax.tree.map(multiply, tree)
 
 
 def gaussian(key: jax.Array, like: Tree, *, unit: bool = False) -> Tree:

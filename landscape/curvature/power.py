@@ -90,7 +90,8 @@ def power_iteration(
         products += 1
         check_finite([estimate, residual], products)
         vector = _unit(image)
-        stopped = tolerance is not None and abs(estimate - last) <= tolerance * abs(estimate)
+        close = tolerance is not None and abs(estimate - last) <= tolerance * abs(estimate)
+        stopped = bool(close)
         state = {"estimate": estimate, "residual": residual}
         state |= {"products": products, "stopped": stopped}
         journal.save(state, [f"vector-{products}"], lambda _, vector=vector: vector)

@@ -75,7 +75,8 @@ class MicroBatches:
         RequestError
             If the second pass gives other examples than the first, or another order.
         """
-        kept, self.examples, kept_bytes = [], 0, 0
+        kept, kept_bytes = [], 0
+        self.examples, self._digests, self._largest = 0, [], None
         for batch in self.source:
             count = _count(batch)
             self._digests.append(_digest(batch))

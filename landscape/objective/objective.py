@@ -20,12 +20,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from landscape import parameters
-from landscape.devices import place, replicated
+from landscape.devices import place, refuse_too_large, replicated
 from landscape.errors import RequestError, check_choice
 from landscape.objective.batches import MicroBatch, MicroBatches
 from landscape.objective.consistency import check_losses, total_in_float64
 from landscape.objective.derivatives import Kind, Matrix
 from landscape.objective.differences import Differences, choose_differences
+from landscape.objective.inputs import is_traced, params_like, state_like, vector_like
 from landscape.objective.linear_operator import as_scipy
 from landscape.objective.linearized import Linearized
 from landscape.objective.passes import Assembly, ById, Cache, Fixed, Step, sum_over_devices
@@ -88,7 +89,12 @@ class Objective:
         ``(params, batch, mask) -> state`` of one batch whose real examples ``mask`` (B,) marks,
         for surfaces that re-estimate the state at every point.
     record
-        What the loss contained, for provenance: loss name, augmentation, BatchNorm mode.
+        What the loss contained, for provenance: loss name, augmentation, BatchNorm mode. No number
+        depends on it.
+    split_size
+        Number of examples of the split that these are a random part of, drawn without replacement,
+        or all of it. With it surfaces have standard errors about the mean over that split; see
+        :func:`landscape.compute_surface`.
     second_derivative
         ``"exact"``, or ``"central_differences"`` of gradients for losses that can be
         differentiated only once; :attr:`noise` is then the estimated error of the products.
@@ -102,6 +108,8 @@ class Objective:
     curvature
         The matrix that :meth:`product` multiplies with: ``"hessian"`` (see
         :meth:`with_curvature`).
+    split_size
+        As passed in; None once the data are others.
 
     Raises
     ------
@@ -109,8 +117,8 @@ class Objective:
         At once if ``params`` has leaves that are not floating or not finite, or ``batches`` can be
         iterated only once. At the first evaluation if two passes disagree (shuffling, random
         augmentation), if an example's loss depends on its place in the batch (dropout) or on the
-        other examples (BatchNorm in training mode), if losses are not of shape (B,), or if a pass
-        does not fit into memory.
+        other examples (BatchNorm in training mode), if losses are not of shape (B,), if
+        ``split_size`` is below the number of examples, or if a pass does not fit into memory.
 
     Examples
     --------
@@ -138,11 +146,11 @@ class Objective:
         state: Tree = None,
         estimate_state: Callable[[Tree, Any, jax.Array], Tree] | None = None,
         record: Mapping[str, Any] | None = None,
+        split_size: int | None = None,
         second_derivative: SecondDerivative = "exact",
         share_programs: bool = False,
     ):
         parameters.check_floating(params)
-        parameters.check_finite(params)
         check_choice("second_derivative", second_derivative, get_args(SecondDerivative))
         self.mesh = mesh
         self.l2 = float(l2)
@@ -153,6 +161,9 @@ class Objective:
         self._loss = ById(loss)
         self._metrics = ById(metrics)
         self._record = dict(record or {})
+        self.split_size = _checked_size(split_size)
+        self._labelled: Objective | None = None
+        self._target_seed: int | None = None
         self._data, self._draws = MicroBatches(batches, mesh), 1
         self._shared = {"checked": False}  # with the blocks made from this objective
         self._owner = None if share_programs else ById(Cache())
@@ -160,6 +171,7 @@ class Objective:
             params, state = jax.tree.map(jnp.asarray, (params, state))
         else:
             params, state = place((params, state), replicated(mesh))
+        parameters.check_finite(params)  # as this session rounds them
         self.params = params
         self._fixed = Fixed({}, state)
         self._estimate = ById(estimate_state) if estimate_state else None
@@ -183,16 +195,19 @@ class Objective:
         """What the numbers depend on: examples, identity of data and parameters, loss terms."""
         self._check()
         whole = self._whole(self.params)
+        drawn = {"draws": self._draws, "seed": self._target_seed}
         return {
+            **self._record,  # which may hold any name
             "examples": self.examples,
+            **({} if self.split_size is None else {"split_size": self.split_size}),
             **({} if self._draws == 1 else {"draws": self._draws}),
+            **({} if self._labelled is None else {"drawn_targets": drawn}),
             "data_hash": self._data.hash,
             "parameters_hash": parameters.content_hash(whole),
             **({} if self.state is None else {"state_hash": parameters.content_hash(self.state)}),
             "l2": self.l2,
             "curvature": self.curvature,
             "second_derivative": self._second_derivative,
-            **self._record,
         }
 
     @property
@@ -322,7 +337,9 @@ class Objective:
             If the targets were drawn for these data; see :func:`landscape.fisher`.
         """
         self._refuse_drawn("batches")
-        return self._over(batches, draws=1)
+        other = self._over(batches, draws=1)
+        other.split_size = None  # of the old data
+        return other
 
     def with_drawn_targets(self, batches: Iterable, *, draws: int, seed: int) -> "Objective":
         """The same loss over ``draws`` passes over the same examples, with targets drawn anew.
@@ -330,11 +347,17 @@ class Objective:
         The draws of an example are averaged: they are not independent examples. They belong to
         these parameters and data, so neither can be exchanged any more.
         """
-        other = self._over(batches, draws=draws * self._draws)
-        return other.with_record({"drawn_targets": {"draws": other._draws, "seed": seed}})
+        other = self._over(batches, draws=int(draws) * self._draws)
+        other._labelled, other._target_seed = self._labelled or self, int(seed)
+        return other
+
+    @property
+    def labelled(self) -> "Objective":
+        """The objective over the data's own targets; itself, if none were drawn."""
+        return self if self._labelled is None else self._labelled.with_l2(self.l2)
 
     def _refuse_drawn(self, name: str) -> None:
-        if "drawn_targets" in self._record:
+        if self._labelled is not None:
             raise RequestError(
                 f"{name}: the targets were drawn for the old ones; draw anew, with "
                 f"fisher(objective.with_{name}(...))"
@@ -357,17 +380,16 @@ class Objective:
             targets were drawn at the own ones (see :func:`landscape.fisher`).
         """
         self._refuse_drawn("params")
-        parameters.check_floating(params)
-        parameters.check_finite(params)
         other = self._changed()
         other.params = self._at(params)
+        parameters.check_finite(other.params)
         return other
 
     def with_state(self, state: Tree) -> "Objective":
-        """The same objective with another state of the same shapes."""
+        """The same objective with another state of the same shapes; others are refused."""
         self._refuse_drawn("state")
         other = self._changed()
-        other._fixed = self._fixed._replace(state=state)
+        other._fixed = self._fixed._replace(state=state_like(state, self.state))
         return other
 
     def _changed(self) -> "Objective":
@@ -405,8 +427,7 @@ class Objective:
         RequestError
             If a name is not a leaf of the parameters.
         """
-        whole = self._whole(self.params)
-        leaves = parameters.named_leaves(whole)
+        names, leaves = list(names), parameters.named_leaves(self._whole(self.params))
         unknown = [name for name in names if name not in leaves]
         if unknown or not names:
             found = repr(unknown[0]) if unknown else "in an empty list"
@@ -482,11 +503,9 @@ class Objective:
         vectors
             A vector for each that is wanted, by the same names.
         """
-        traced = _is_traced(vectors)
+        traced = is_traced(vectors)
         self._check(traced=traced)
-        for name, vector in vectors.items():
-            _check_like(vector, parts[name].params)
-        vectors = jax.tree.map(jnp.asarray, dict(vectors))
+        vectors = {name: vector_like(v, parts[name].params) for name, v in vectors.items()}
         if not self._exact:
             with jax.ensure_compile_time_eval() if traced else contextlib.nullcontext():
                 differences = {name: parts[name]._central() for name in vectors}
@@ -511,7 +530,7 @@ class Objective:
         }
 
     def prepare(self, kind: Kind, *, vectors: int = 0) -> None:
-        """Compile what a pass of this kind needs.
+        """Compile what a pass of this kind needs, and tell whether it fits at this moment.
 
         Parameters
         ----------
@@ -532,8 +551,16 @@ class Objective:
         if kind == "product":
             wide = jax.tree.map(lambda p: p.astype(parameters.wide(p.dtype)), self.params)
             inputs = (self.params, self._fixed, wide, self._scalar(1.0))
-        beside = vectors * sum(4 * leaf.size for leaf in jax.tree.leaves(self.params))
-        self._step(kind).program(*inputs, next(iter(self._data)), beside)
+        step, micro = self._step(kind), next(iter(self._data))
+        program = step.program(*inputs, micro)
+        each = sum(
+            parameters.wide(leaf.dtype).itemsize * leaf.size
+            for leaf in jax.tree.leaves(self.params)
+        )
+        # Also of a program that was compiled before, for other vectors or in other memory.
+        refuse_too_large(
+            program.compiled, what=step.what, examples=micro.size, beside=vectors * each
+        )
 
     def quadratic_forms(self, vector: Tree) -> np.ndarray:
         """``v'A_n v`` of every example (N,), float64, in the order of the data; their mean is
@@ -543,7 +570,7 @@ class Objective:
         differences it is not available (RequestError).
         """
         self._check()
-        _check_like(vector, self.params)
+        vector = vector_like(vector, self.params)
         if not self._exact:
             raise RequestError(
                 "second_derivative: central differences give no curvature per example; "
@@ -574,7 +601,7 @@ class Objective:
             epsilons of the coarsest type that the network computes in.
         """
         self._check()
-        _check_like(vector, self.params)
+        vector = vector_like(vector, self.params)
         if not self._exact:
             return RayleighQuotient(float("nan"), float("nan"))
         return rayleigh_quotient(*self._unblocked(vector))
@@ -598,14 +625,7 @@ class Objective:
 
     def _at(self, params: Tree | None) -> Tree:
         """These parameters on the devices, or the own ones."""
-        if params is None or _is_traced(params):
-            return self.params if params is None else params
-        _check_like(params, self.params, "params")
-        host = [leaf for leaf in jax.tree.leaves(params) if not isinstance(leaf, jax.Array)]
-        if not host:
-            return params
-        arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
-        return parameters.placed_like(arrays, self.params)
+        return self.params if params is None else params_like(params, self.params)
 
     def _mean(self, kind: Kind, at: Tree) -> Tree:
         """Mean of a step over the data, plus the L2 term's part."""
@@ -644,7 +664,7 @@ class Objective:
     ) -> Tree:
         inputs = (self.params if at is None else at, self._fixed, vector, weight)
         step = self._step(kind)
-        if _is_traced((inputs[0], vector)):
+        if is_traced((inputs[0], vector)):
             return step.traced(sums, *inputs, micro)
         program = step.program(*inputs, micro)
         return program(program.zeros() if sums is None else sums, *inputs, micro.batch, micro.mask)
@@ -685,24 +705,27 @@ class Objective:
         # Needed where a product is traced; elsewhere it would run models' initialisers eagerly.
         with jax.ensure_compile_time_eval() if traced else contextlib.nullcontext():
             self._data.read()
+            count = self._data.examples // self._draws
+            if self.split_size is not None and self.split_size < count:
+                raise RequestError(
+                    f"split_size: {self.split_size}, and there are {count} examples; it is the "
+                    "number of all examples of the split that these are from"
+                )
             check_losses(self)
         self._shared["checked"] = True
 
 
-def _is_traced(tree: Tree) -> bool:
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+def _checked_size(split_size: int | None) -> int | None:
+    if split_size is None:
+        return None
+    whole = isinstance(split_size, int | np.integer) and not isinstance(split_size, bool)
+    if not whole or split_size < 1:
+        raise RequestError(
+            f"split_size: {split_size!r} is no number of examples; leave it out if it is not known"
+        )
+    return int(split_size)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _with_l2(total: Tree, l2: jax.Array | float, direction: Tree) -> Tree:
     return parameters.add_scaled(total, l2, direction)
-
-
-def _check_like(vector: Tree, params: Tree, what: str = "vector") -> None:
-    if jax.tree.structure(vector) != jax.tree.structure(params):
-        raise RequestError(f"{what}: its tree structure differs from that of params")
-    for (name, v), p in zip(
-        parameters.named_leaves(vector).items(), jax.tree.leaves(params), strict=True
-    ):
-        if np.shape(v) != np.shape(p):
-            raise RequestError(f"{what}: {name!r} has shape {np.shape(v)}, params {np.shape(p)}")

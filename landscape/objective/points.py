@@ -52,9 +52,9 @@ class Points:
         self._kind = "slope" if gradient else "moments"
         self._mesh = mesh
         self._examples = objective.examples
-        split = objective.describe().get("split_size")
+        split = objective.split_size
         # Drawn without replacement: the whole split leaves nothing to be uncertain of.
-        self._left_out = None if split is None else max(0.0, 1 - self._examples / split)
+        self._left_out = None if split is None else 1 - self._examples / split
         self._data = objective._data
         if mesh is not None:
             self._data = MicroBatches(objective.batches, mesh, divided=False)
@@ -88,8 +88,8 @@ class Points:
         ``NAME_population_error``, of the mean over all that the examples could have been (for
         parameters that do not depend on them: a loss on training images is none of the
         population's), and ``NAME_split_error``, of the mean over the split that they are a part of,
-        zero if they are all of it. The latter only where the objective's record says how many
-        examples that split has (``split_size``). NaN for a single example. Errors of
+        zero if they are all of it. The latter only where the objective has a ``split_size``. NaN
+        for a single example. Errors of
         ``accuracy`` are half of Wilson's interval of one standard error, which has a width also
         where all examples are right.
 

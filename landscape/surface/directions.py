@@ -102,7 +102,8 @@ def random_direction(
     Raises
     ------
     RequestError
-        For an unknown normalisation, or if every leaf is ignored.
+        For an unknown normalisation, parameters that are not floating, or if every leaf is
+        ignored.
 
     References
     ----------
@@ -113,7 +114,8 @@ def random_direction(
         raise RequestError(
             f"normalization: {normalization!r} is none of filter, layer, weight, none"
         )
-    key = jax.random.key(seed) if isinstance(seed, int) else seed
+    parameters.check_floating(params)
+    key = seed if isinstance(seed, jax.Array) else jax.random.key(seed)
     direction = parameters.named_leaves(parameters.gaussian(key, params))
     used = False
     for name, weights in parameters.named_leaves(params).items():

@@ -14,7 +14,7 @@ from landscape.objective import Objective
 from landscape.parameters import Tree
 from landscape.surface import order
 from landscape.surface.measure import Measurement, Measures
-from landscape.surface.plane import Plane
+from landscape.surface.plane import Plane, check_like
 from landscape.surface.result import Surface
 from landscape.surface.store import Store
 
@@ -148,3 +148,4 @@ def _check(plane: Plane, params: Tree, axes: int) -> None:
     for axis, direction in zip("xy", plane.directions, strict=False):
         if jax.tree.structure(direction) != jax.tree.structure(params):
             raise RequestError(f"directions: the {axis} direction is no tree like the parameters")
+        check_like(direction, params, f"directions: the {axis} direction")

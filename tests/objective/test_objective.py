@@ -311,7 +311,7 @@ def test_vectors_must_fit_the_parameters():
     with pytest.raises(RequestError, match="structure"):
         objective.product({"other": jnp.ones(3)})
     vector = jax.tree.map(jnp.ones_like, objective.params) | {"second": jnp.ones(4)}
-    with pytest.raises(RequestError, match=r"'second' has shape \(4,\), params \(5,\)"):
+    with pytest.raises(RequestError, match=r"'second' has shape \(4,\), not \(5,\)"):
         objective.product(vector)
 
 

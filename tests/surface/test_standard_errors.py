@@ -57,7 +57,7 @@ def test_batches_sorted_by_their_losses_do_not_hide_the_spread():
 @pytest.mark.parametrize("scale", [1e-200, 1e200, 1e300])
 def test_in_double_precision_the_squares_do_not_matter(x64, scale):
     values = drawn(0.0, scale, 0, np.float64)
-    made = losses_of(values, record={"split_size": 404})
+    made = losses_of(values, split_size=404)
     measures = Measures(gradient_norm=True)
     population, split = errors(made, measures=measures)
     assert population == pytest.approx(expected(values), rel=1e-12, abs=0)
@@ -67,7 +67,7 @@ def test_in_double_precision_the_squares_do_not_matter(x64, scale):
 def test_the_whole_split_is_not_the_population():
     values = drawn(1.0, 1.0, 0)
     for size, left_out in ((404, 0.75), (COUNT, 0.0)):
-        population, split = errors(losses_of(values, record={"split_size": size}))
+        population, split = errors(losses_of(values, split_size=size))
         assert population == pytest.approx(expected(values), rel=1e-5, abs=0)
         assert split == pytest.approx(expected(values) * np.sqrt(left_out), rel=1e-5, abs=0)
     assert errors(losses_of(values))[1] is None  # nobody said how large the split is
@@ -83,7 +83,7 @@ def test_an_accuracy_of_one_is_not_certain():
         return {"accuracy": batch < 10}
 
     for values in (drawn(0.0, 1.0, 0), drawn(9.0, 1.0, 0)):
-        made = losses_of(values, metrics=right, record={"split_size": 10 * COUNT})
+        made = losses_of(values, metrics=right, split_size=10 * COUNT)
         found, split = errors(made, "train_acc")
         share = np.mean(values < 10)
         wilson = np.sqrt(share * (1 - share) / COUNT + 1 / (4 * COUNT**2)) / (1 + 1 / COUNT)
