@@ -1,5 +1,9 @@
 """Folders of class folders."""
 
+import struct
+import tracemalloc
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -153,3 +157,92 @@ def test_hidden_files_are_left_out(tmp_path):
     picture(tmp_path / "a" / "1.png")
     (tmp_path / "a" / "._1.png").write_bytes(b"resource fork")
     assert len(load(str(tmp_path)).train) == 1
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif"])
+def test_orientation_that_a_camera_noted_is_applied_to_tiff_alone(tmp_path, kind):
+    """What `Image.open` of an open file gives, as torchvision's ImageFolder and timm call it."""
+    path = tmp_path / "a" / f"1.{kind}"
+    path.parent.mkdir()
+    noted = Image.Exif()
+    noted[0x0112] = 6  # turn by 90 degrees
+    pixels = np.repeat(np.arange(0, 240, 40, dtype=np.uint8)[None], 4, 0)
+    Image.fromarray(pixels).save(path, exif=noted)
+    found = load(str(tmp_path)).train.images[0, ..., 0]
+    with path.open("rb") as file:
+        np.testing.assert_array_equal(found, Image.open(file).convert("L"))
+    turned = np.rot90(pixels, -1) if kind == "tif" else pixels
+    np.testing.assert_allclose(found, turned, atol=10)
+
+
+def png_of(width, height):
+    """A PNG that declares its size and holds nothing."""
+    header = struct.pack(">4sIIBBBBB", b"IHDR", width, height, 8, 2, 0, 0, 0)
+    chunks = (header, b"IDAT" + zlib.compress(b""), b"IEND")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks
+    )
+
+
+@pytest.mark.parametrize(
+    "size", [(10_000, 9000), (14_000, 14_000), (2**31 - 1, 2**31 - 1), (65_536, 1)]
+)
+def test_images_that_unpack_to_too_much_are_refused_in_one_line(tmp_path, size):
+    """Pillow warns of the first, refuses the next two, and takes the last."""
+    picture(tmp_path / "a" / "1.png")
+    (tmp_path / "a" / "2.png").write_bytes(png_of(*size))
+    tracemalloc.start()
+    with pytest.raises(RequestError, match=r"2\.png (has 10000x9000 pixels|has 65536x1|cannot)"):
+        load(str(tmp_path), image_size=4)
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()
+
+
+def test_warnings_of_the_decoder_are_not_shown(tmp_path, recwarn):
+    (tmp_path / "a").mkdir()
+    image = Image.fromarray(np.zeros((4, 4), np.uint8)).convert("P")
+    image.save(tmp_path / "a" / "1.png", transparency=bytes(range(256)))
+    image = Image.fromarray(np.zeros((4, 4, 3), np.uint8))
+    image.save(tmp_path / "a" / "2.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
+    assert load(str(tmp_path)).image_shape == (4, 4, 3)
+    assert not recwarn.list
+
+
+def test_no_program_is_run_for_an_image(tmp_path, monkeypatch):
+    """PostScript, which Pillow hands to Ghostscript, told by its content whatever its name."""
+    (tmp_path / "a").mkdir()
+    path = tmp_path / "a" / "1.png"
+    path.write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n%%EOF\n"
+    )
+    run = []
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *given, **_: run.append(given))
+    with pytest.raises(RequestError, match=r"1\.png cannot be read as an image"):
+        load(str(tmp_path), image_size=4)
+    assert not run
+
+
+@pytest.mark.parametrize("pixels", [0, -1, 65_536, 10**30])
+def test_image_size_that_no_image_has_is_refused(tmp_path, pixels):
+    picture(tmp_path / "a" / "1.png")
+    with pytest.raises(RequestError, match=f"image_size: {pixels} pixels; give 1 to 65,535"):
+        load(str(tmp_path), image_size=pixels)
+
+
+def test_images_that_fit_into_no_memory_are_refused(tmp_path, monkeypatch):
+    picture(tmp_path / "a" / "1.png")
+
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("landscape.data.image_folder.np.empty", full)
+    with pytest.raises(RequestError, match="there is no memory for 1 images of"):
+        load(str(tmp_path))
+
+
+def test_file_names_that_cannot_be_printed_are_escaped(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x\n\x1b[2J.png").write_bytes(b"")
+    with pytest.raises(RequestError, match="cannot be read") as raised:
+        load(str(tmp_path))
+    assert str(raised.value).isprintable()
