@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from landscape.data import Data, load
+from landscape.data import Data, load, size_for
 from landscape.errors import RequestError
 
 RNG = np.random.default_rng(0)
@@ -58,6 +58,14 @@ def test_npz_without_test_split_has_none_unless_held_out(tmp_path):
         (
             {"images": IMAGES, "labels": LABELS, "test_images": IMAGES},
             "no array 'test_labels'",
+        ),
+        (
+            {"images": IMAGES, "labels": LABELS, "test_labels": LABELS},
+            "no array 'test_images' beside test_labels",
+        ),
+        (
+            {"images": IMAGES, "labels": LABELS, "class_names": ["a", "b", "a"]},
+            "labels 0 and 2 have one class name",
         ),
         ({"images": IMAGES, "labels": LABELS[:-1]}, "12 train images but 11 labels"),
         ({"images": IMAGES, "labels": LABELS.astype(object)}, "not a complete"),
@@ -124,3 +132,47 @@ def test_reference_that_leads_nowhere_is_refused(reference, message):
 def test_image_size_is_for_folders_only():
     with pytest.raises(RequestError, match="only folders of images are resized"):
         load("digits", image_size=16)
+
+
+WRONG = {
+    "Data(Split(images, labels, 't'), None, 1, 'x')": "t label 2 .* the data give 1 classes",
+    "Data(Split(images, labels, 't'), None, 3, 'x', ('a', 'b', 'a'))": "have one class name",
+    "Data(Split(images, labels, 't'), None, 3, 'x', ('a', 'b'))": "2 class names for 3 classes",
+    "Data(Split(images, labels, 't'), None, '3', 'x')": "classes is '3'",
+    "Data(Split(images / 255, labels, 't'), None, 3, 'x')": "t images are float64",
+    "Data((images, labels), None, 3, 'x')": "train is tuple; give a Split",
+    "Data(Split(images, labels, 't'), 5, 3, 'x')": "test is int; give a Split",
+    "Data(None, None, 3, 'x')": "train is NoneType; give a Split",
+    "(images, [[0], [1, 2]])": "no array can be made of them",
+}
+
+
+@pytest.mark.parametrize("made", WRONG)
+def test_what_a_function_returns_is_checked_as_files_are(tmp_path, made):
+    (tmp_path / "own.py").write_text(
+        "import numpy as np\n"
+        "from landscape.data import Data, Split\n"
+        "images, labels = np.zeros((3, 2, 2, 1), np.uint8), np.arange(3)\n"
+        f"def made():\n    return {made}\n"
+    )
+    with pytest.raises(RequestError, match=WRONG[made]):
+        load(f"{tmp_path / 'own.py'}:made")
+
+
+def test_data_of_a_function_keep_their_classes(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import numpy as np\n"
+        "from landscape.data import Data, Split\n"
+        "split = Split(np.zeros((3, 2, 2, 1), np.uint8), np.arange(3), 'mine')\n"
+        "def made():\n    return Data(split, split, 5, 'x')\n"
+    )
+    data = load(f"{tmp_path / 'own.py'}:made")
+    assert (data.classes, data.train.name, data.train.labels.dtype) == (5, "mine", np.int32)
+
+
+@pytest.mark.parametrize("reference", ["x" * 5000, "a\0b", "\udcff", "x" * 5000 + ".npz", "\n"])
+def test_references_that_no_file_can_have_are_refused_in_one_line(reference):
+    with pytest.raises(RequestError) as raised:
+        load(reference)
+    assert "\n" not in str(raised.value)
+    assert size_for(reference, (2, 2, 3)) is None
