@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
-from landscape.numbers import MATRICES, count, number
+from landscape.numbers import MATRICES, count, number, percent
+from landscape.printable import printable
 from landscape.results import Stored
 
+_LONGEST = 40  # characters of what a user says
 _USUAL = {
     "loss_name": "softmax_cross_entropy",
     "dtype": "the parameters'",
@@ -22,7 +24,7 @@ def matrices(results: Iterable[Stored]) -> str:
 def matrix(stored: Stored) -> str:
     """The curvature matrix whose eigenvalues a result holds."""
     name = str(stored.attributes.get("matrix", "hessian"))
-    return MATRICES.get(name, name)
+    return MATRICES.get(name, printable(name, _LONGEST))
 
 
 def power_iteration(estimate: float) -> str:
@@ -31,12 +33,26 @@ def power_iteration(estimate: float) -> str:
 
 
 def images(stored: Stored) -> str:
-    """The images that the loss is a mean over: "360 training images"."""
+    """The images that the loss is a mean over: "360 training images".
+
+    Of a user's own objective, whose data may be described by a name: "360 images (noise)".
+    """
     data = _part(stored.attributes, "data")
     number_of, split = stored.attributes.get("examples", data.get("examples")), data.get("split")
-    split = "training" if split == "train" else split
+    split = "training" if split == "train" else split and printable(split, _LONGEST)
     known = None if number_of is None else count(number_of)
-    return " ".join(filter(None, (known, split, "images")))
+    name = stored.attributes.get("data")
+    own = f"({printable(name, _LONGEST)})" if isinstance(name, str) else None
+    return " ".join(filter(None, (known, split, "images", own)))
+
+
+def accuracy(stored: Stored) -> str:
+    """The network's accuracy over those images, in percent; empty where it is not stored."""
+    has = stored.attributes
+    if "accuracy" not in has:
+        return ""
+    ends = (has.get(f"accuracy_{end}", float("nan")) for end in ("lower", "upper"))
+    return " ".join(filter(None, percent(has["accuracy"], *ends))) + " %"
 
 
 def loss(stored: Stored) -> str:
@@ -46,9 +62,16 @@ def loss(stored: Stored) -> str:
     return f"the mean loss{term} over {images(stored)}"
 
 
+def curvature(stored: Stored) -> str:
+    """What its eigenvalues are of: the matrix of the loss, with what else is unusual."""
+    told = f"{matrix(stored)} of {loss(stored)}"
+    return ", ".join([told, *(d for d in departures(stored, step(stored)) if d not in told)])
+
+
 def height(stored: Stored) -> str:
     """What a surface's heights are."""
-    return {"train_loss": "training loss"}.get(metric(stored), metric(stored).replace("_", " "))
+    name = printable(metric(stored), _LONGEST)
+    return {"train_loss": "training loss"}.get(name, name.replace("_", " "))
 
 
 def metric(stored: Stored) -> str:
@@ -64,7 +87,8 @@ def metric(stored: Stored) -> str:
 def directions(stored: Stored) -> str:
     """Those of a surface: "random and random", "eigenvector:1 and gradient"."""
     found = _part(stored.attributes, "directions")
-    return " and ".join(str(found[axis]) for axis in ("x", "y") if found.get(axis)) or "unknown"
+    named = [printable(found[axis], _LONGEST) for axis in ("x", "y") if found.get(axis)]
+    return " and ".join(named) or "unknown"
 
 
 def interpolated(stored: Stored) -> int:
@@ -74,7 +98,7 @@ def interpolated(stored: Stored) -> int:
 
 
 def step(stored: Stored) -> int | None:
-    """The training step of the checkpoint; None where there is none."""
+    """The training step of the checkpoint; None where it is not known."""
     found = stored.attributes.get("checkpoint_step")
     return None if found is None or found < 0 else int(found)
 
@@ -83,16 +107,23 @@ def departures(stored: Stored, last_step: int | None = None) -> list[str]:
     """What sets a result apart from the usual one, for a place with little room.
 
     The usual one is of the Hessian of the mean training cross-entropy, in the precision of the
-    parameters, on two random directions, at the last step of the training if that is known.
+    parameters, on two random directions, at the last step of the training if that is known, of data
+    that the network was trained on with labels matched by their names.
     """
     attributes, told = stored.attributes, []
     for name, usual in _USUAL.items():
         if attributes.get(name, usual) != usual:
-            told.append(f"{name.removesuffix('_name').replace('_', ' ')} {attributes[name]}")
+            found = printable(attributes[name], _LONGEST)
+            told.append(f"{name.removesuffix('_name').replace('_', ' ')} {found}")
     if stored.kind == "hessian" and matrix(stored) != MATRICES["hessian"]:
         told.append(matrix(stored))
-    if _part(attributes, "data").get("split", "train") != "train":
+    data = _part(attributes, "data")
+    if isinstance(attributes.get("data"), str) or data.get("split", "train") != "train":
         told.append(images(stored))
+    if data.get("labels") == "by position":
+        told.append("labels by position")
+    if data.get("changed_since_training"):
+        told.append("data changed since the training")
     if float(attributes.get("l2", 0.0)):
         told.append(f"L2 {float(attributes['l2']):g}")
     if stored.kind == "surface":
@@ -102,6 +133,8 @@ def departures(stored: Stored, last_step: int | None = None) -> list[str]:
             told.append(f"{count(interpolated(stored))} points interpolated")
     if step(stored) not in (None, last_step):
         told.append(f"step {count(step(stored))}")
+    elif last_step is not None and attributes.get("checkpoint_step") == -1:
+        told.append("a checkpoint of unknown step")
     return told
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from landscape.printable import printable
 from landscape.report.run import Run
 from landscape.results import Stored
 
@@ -40,8 +41,9 @@ def side_by_side(runs: Sequence[Run]) -> list[str]:
                     values.setdefault(of, set()).add(one[key])
             for found in values.values():
                 if len(found) > 1 and key not in _MAY_DIFFER:
-                    told.append(f"{what} of different runs differ in {key} "
-                                f"({', '.join(sorted(found))}): compare with care.")  # fmt: skip
+                    values_found = ", ".join(printable(value, 200) for value in sorted(found))
+                    told.append(f"{what} of different runs differ in {key} ({values_found}): "
+                                "compare with care.")  # fmt: skip
     return told
 
 
@@ -59,7 +61,46 @@ def from_training(run: Run) -> list[str]:
             for key in settings.keys() & trained.keys()
             if settings[key] != trained[key]
         ]
+        if name in run.results:
+            told += _other_data(run, name)
     return sorted(told)
+
+
+def _other_data(run: Run, name: str) -> list[str]:
+    """Whether the data of a result are others than those of the training, or have changed since."""
+    used, trained = run.results[name].attributes.get("data"), run.section("data")
+    if not isinstance(used, dict):
+        return []
+    split = used.get("split", "train")
+    known = [(used.get(part), trained.get(f"{split}_{part}")) for part in ("examples", "hash")]
+    if any(None in pair for pair in known) or known[0][0] != known[0][1]:  # a part of the images
+        known = [(used.get("reference"), trained.get("reference"))]
+    was, now = known[-1][::-1]
+    if None in (was, now) or was == now:
+        return []
+    return [
+        f"{run.label}: {name} was computed with the {split} data {now}, the training had {was}."
+    ]
+
+
+def within(run: Run) -> list[str]:
+    """Settings in which the results of one run differ that stand in one column, a line each.
+
+    Which images and how many the captions say; another network in front of them is told as a
+    difference from the training.
+    """
+    settings = {name: _settings(run.results[name]) for name in ("hessian", "surface", "neurons")
+                if name in run.results}  # fmt: skip
+    told = []
+    for key in dict.fromkeys(key for one in settings.values() for key in one):
+        found = {name: one[key] for name, one in settings.items() if key in one}
+        part = key.partition(" ")[0]
+        if len(set(found.values())) > 1 and part not in _MAY_DIFFER | {"network", "examples"} and (
+            key not in _MAY_DIFFER | {"data examples", "data hash"}
+        ):  # fmt: skip
+            listed = ", ".join(f"{name} {value}" for name, value in found.items())
+            told.append(f"{run.label}: its results differ in {key} ({listed}).")
+    return told
 
 
 def _settings(stored: Stored) -> dict[str, str]:

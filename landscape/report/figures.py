@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,9 @@ from landscape.plots import compare, compare_blocks, compare_neurons, compare_tr
 from landscape.report import measures
 from landscape.report.measures import WHOLE
 from landscape.report.run import Run, distinct
+
+_LOGGED = {"train_loss": "Training loss of the mini-batches (logarithmic)",
+           "test_accuracy": "Test accuracy"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
             *_svg(surface_figure(runs, kind="contour", log=log)),
             f"Contours of the loss surfaces {told}",
             "The same surfaces from above" + (", colours on a logarithmic scale" if log else "")
-            + ". The cross marks the checkpoint, grey is where no finite loss is known.",
+            + ". " + ("The cross marks the checkpoint, grey " if _any_origin(surfaces) else "Grey ")
+            + "is where no finite loss is known.",
         )  # fmt: skip
     activities = {run.label: a for run in runs if (a := measures.activity(run)) is not None}
     if activities:
@@ -105,14 +109,26 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
             + (" Open points: trained with SAM." if sam else ""),
         )
     curves = {run.label: run.metrics for run in runs if run.metrics}
-    if curves:
+    logged = [
+        name
+        for quantity, name in _LOGGED.items()
+        if any({quantity, "epoch"} <= line.keys() for lines in curves.values() for line in lines)
+    ]
+    if logged:
+        thinned = [f"every {run.every}th line of {run.label}" for run in runs if run.every > 1]
         found["training"] = Picture(
             *_svg(compare_training(curves)),
-            f"Training loss and test accuracy against epochs for {', '.join(curves)}.",
-            "Training loss of the mini-batches (logarithmic) and test accuracy."
+            f"{' and '.join(logged)} against epochs for {', '.join(curves)}.",
+            f"{' and '.join(logged)}."
+            + (f" Of long logs {', '.join(thinned)} is shown." if thinned else "")
             + (" Dashed: trained with SAM." if sam else ""),
-        )
+        )  # fmt: skip
     return found
+
+
+def _any_origin(surfaces: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> bool:
+    """Whether a checkpoint lies within the plane drawn around it."""
+    return any(c[0] <= 0 <= c[-1] and r[0] <= 0 <= r[-1] for c, r, _ in surfaces.values())
 
 
 def _images(runs: Sequence[Run], name: str) -> str:
@@ -127,7 +143,8 @@ def _told_of_surfaces(runs: Sequence[Run]) -> str:
         f"({captions.each(map(captions.directions, stored))}). Height, colour and extent are the "
         "same in every panel; white lines are contours."
     ]
-    if any(captions.directions(one) == "random and random" for one in stored):
+    random = any(captions.directions(one) == "random and random" for one in stored)
+    if random and any(map(_has_sharpness, runs)):
         told.append(
             "A random plane almost never holds the sharpest directions, so judge sharpness by the "
             "λmax below each panel and not by the picture."
@@ -146,18 +163,29 @@ def _in_rows(runs: list[Run]) -> tuple[list[Run], int | None]:
     return runs, None
 
 
+def _has_sharpness(run: Run) -> bool:
+    """Whether λmax belongs to the surface: one file may be of a later checkpoint than the other."""
+    found = measures.extreme(run, WHOLE)
+    return found is not None and measures.same_parameters(run, "hessian", "surface")
+
+
 def _caption(run: Run) -> str:
-    lines = []
-    sharp, accuracy = measures.extreme(run, WHOLE), measures.accuracy(run)
-    # One file may be of a later checkpoint than the other.
-    if sharp and measures.same_parameters(run, "hessian", "surface"):
+    """λmax, the accuracy and what is unusual; of other images or another step only with these."""
+    lines, surface, last = [], run.results["surface"], run.last.get("step")
+    if _has_sharpness(run):
+        sharp, hessian = measures.extreme(run, WHOLE), run.results["hessian"]
         lines.append(f"λmax {number(sharp.estimate)} {interval(sharp.lower, sharp.upper)}"
                      + (f" {sharp.mark}" if sharp.mark else ""))  # fmt: skip
-        if told := captions.departures(run.results["hessian"], run.last.get("step")):
+        told = captions.departures(hessian, last)
+        if captions.images(hessian) != captions.images(surface):
+            told = list(dict.fromkeys([*told, captions.images(hessian)]))
+        if told:
             lines.append(f"({', '.join(told)})")
-    if accuracy:
+    if accuracy := measures.accuracy(run):
         lines.append(" ".join(filter(None, ("test accuracy", *percent(*accuracy)))) + " %")
-    if told := captions.departures(run.results["surface"], run.last.get("step")):
+        if last is not None and captions.step(surface) not in (None, last):
+            lines.append(f"(after step {last:,})")
+    if told := captions.departures(surface, last):
         lines.append("surface: " + "\n".join(told))
     lines.append(run.status("surface"))
     return "\n".join(filter(None, lines))

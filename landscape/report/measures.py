@@ -189,10 +189,11 @@ def training_loss(run: Run) -> float | None:
 def loss_is_logged(run: Run) -> bool:
     """Whether :func:`training_loss` is that of the log rather than of the checkpoint."""
     hessian = run.results.get("hessian")
-    if hessian is None or "loss" not in hessian.attributes:
+    has = {} if hessian is None else hessian.attributes
+    if "loss" not in has or (has.get("l2", 0.0) and "norm" not in has):
         return True
-    data = hessian.attributes.get("data")
-    return isinstance(data, dict) and data.get("split", "train") != "train"
+    data = has.get("data", {})
+    return isinstance(data, str) or data.get("split", "train") != "train"
 
 
 def kappa(run: Run, name: str) -> ConditionNumber | None:

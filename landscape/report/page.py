@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable
-from html import escape
 from pathlib import Path
 
 from landscape.errors import RequestError
@@ -11,10 +10,11 @@ from landscape.report.css import STYLE
 from landscape.report.figures import Picture, pictures
 from landscape.report.provenance import provenance
 from landscape.report.run import NOT_MEASURED, Run, distinct
-from landscape.report.table import to_html
+from landscape.report.table import escape, to_html
 from landscape.report.tables import components, planes, table1, table3
 from landscape.report.words import summary, warnings
 
+TITLE = "Loss landscapes"
 _SECTIONS = (
     ("surfaces", "Loss surfaces"),
     ("contours", "Contours"),
@@ -24,7 +24,7 @@ _SECTIONS = (
 )
 
 
-def write(runs: Iterable[Run], path: str | os.PathLike, *, title: str = "Loss landscapes") -> Path:
+def write(runs: Iterable[Run], path: str | os.PathLike, *, title: str = TITLE) -> Path:
     """Write the report of several runs as one self-contained HTML file.
 
     The page holds tables 1 and 3 of Chen, Hsieh and Gong (arXiv:2106.01548v1), the surfaces on one
@@ -63,6 +63,7 @@ def _replace(path: Path, text: str) -> None:
 
 def _page(runs: list[Run], title: str, beside: Path) -> str:
     drawn = pictures(runs)
+    title = title.strip() or TITLE
     parts = [
         f"<header><h1>{escape(title)}</h1>",
         f"<p>{escape(summary(runs))}</p></header>",
@@ -83,6 +84,7 @@ def _page(runs: list[Run], title: str, beside: Path) -> str:
     parts.append("</main>")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="generator" content="landscape">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(parts)
@@ -113,7 +115,7 @@ def _figure(picture: Picture | None, absent: str = "") -> str:
 
 def _eigenvalues(run: Run) -> str:
     if "hessian" not in run.results:
-        return f'<p class="absent-figure">{escape(run.label)}: {run.status("hessian")}</p>'
+        return f'<p class="absent-figure">{escape(run.label)}: {escape(run.status("hessian"))}</p>'
     return to_html(components(run))
 
 

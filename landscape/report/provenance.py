@@ -139,4 +139,4 @@ def _environment(of: dict[str, Any], environments: dict[str, str]) -> str:
 
 
 def _relative(path: Path, beside: Path) -> str:
-    return os.path.relpath(path.resolve(), beside.resolve())
+    return os.path.relpath(os.path.realpath(path), os.path.realpath(beside))

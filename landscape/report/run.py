@@ -19,6 +19,7 @@ from landscape.results import Stored
 NOT_MEASURED = "not measured"
 OTHER_VERSION = "made by another version"
 DAMAGED = "damaged"
+CONFIG, LOG = "config.json", "metrics.jsonl"
 FILES = {
     "hessian": "hessian.h5",
     "surface": "surface.h5",
@@ -125,8 +126,8 @@ def collect(run_folder: str | os.PathLike) -> Run:
     def say(file: str) -> reading.Say:
         return lambda what: problems.append(f"{file}: {what}")
 
-    config = reading.config(folder / "config.json", say("config.json"))
-    metrics, every = reading.log(folder / "metrics.jsonl", say("metrics.jsonl"))
+    config = reading.config(folder / CONFIG, say(CONFIG))
+    metrics, every = reading.log(folder / LOG, say(LOG))
     found, missing = {}, {OTHER_VERSION: set(), DAMAGED: set()}
     for name, file in FILES.items():
         if os.path.lexists(folder / file):

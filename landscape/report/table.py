@@ -1,10 +1,13 @@
 """A table of text and its two renderings: for the terminal and for the page."""
 
+import html
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
-from landscape.report.run import NOT_MEASURED, OTHER_VERSION
+from landscape.printable import printable
+from landscape.report.run import DAMAGED, NOT_MEASURED, OTHER_VERSION
+
+_LONGEST = 5000  # characters of a paragraph or a line of a cell
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,19 @@ def to_rich(table: Table) -> Any:
     for place, column in enumerate(table.columns):
         first = place == 0
         justify = "left" if first else "right"
-        grid.add_column(Text(column), justify=justify, no_wrap=first, overflow="fold")
+        grid.add_column(
+            Text(_shown(column)),
+            justify=justify,
+            no_wrap=first,
+            overflow="fold",
+        )
     for row in table.rows:
-        grid.add_row(*(Text(cell, style="dim" if _absent(cell) else "") for cell in row))
+        grid.add_row(*(Text(_shown(cell), style="dim" if _absent(cell) else "") for cell in row))
     return Group(grid, *(Text(note, style="dim") for note in table.notes))
+
+
+def _shown(cell: str) -> str:
+    return "\n".join(map(printable, cell.split("\n")))
 
 
 def to_html(table: Table, *, wide: bool = False) -> str:
@@ -80,6 +92,11 @@ def to_html(table: Table, *, wide: bool = False) -> str:
     )
 
 
+def escape(text: str) -> str:
+    """Text in a page as it is, with what cannot be seen or encoded as escapes."""
+    return html.escape(printable(text, _LONGEST))
+
+
 def _lines(cell: str) -> str:
     first, *rest = cell.split("\n")
     return escape(first) + "".join(f"<small>{escape(line)}</small>" for line in rest)
@@ -90,4 +107,4 @@ def _class(cell: str) -> str:
 
 
 def _absent(cell: str) -> bool:
-    return cell in (NOT_MEASURED, OTHER_VERSION) or cell.startswith("incomplete (")
+    return cell in (NOT_MEASURED, OTHER_VERSION, DAMAGED) or cell.startswith("incomplete (")

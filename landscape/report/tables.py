@@ -9,6 +9,7 @@ from landscape.report import measures
 from landscape.report.measures import MARKS, WHOLE, Extreme
 from landscape.report.run import NOT_MEASURED, Run, distinct
 from landscape.report.table import Table
+from landscape.results import Stored
 
 
 def table1(runs: Iterable[Run]) -> Table:
@@ -56,6 +57,7 @@ def table3(runs: Iterable[Run]) -> Table:
         "block, of a Mixer's channel MLP, of the output of a ResNet's unit. neurons.h5 also has "
         "the norms per token and those of the blocks' outputs.",
         "Bounds are in the detailed tables.",
+        *_images(runs),
         *_departures(runs),
     ]
     rows = tuple(_row3(run) for run in runs)
@@ -88,13 +90,18 @@ def components(run: Run) -> Table:
         ))  # fmt: skip
     columns = ("Block", "Parameters", "λmax", "[lower, upper]", "Checked", "Residual", "Converged",
                "λmin", "[lower, upper]", "Residual", "Products")  # fmt: skip
-    status = run.status("hessian")
+    hessian, status = run.results["hessian"], run.status("hessian")
+    accuracy = captions.accuracy(hessian)
+    notes = (
+        f"Accuracy over the same {captions.images(hessian)}: {accuracy}." if accuracy else "",
+        CHECKED, *_marks(row[6] for row in rows), status,
+    )  # fmt: skip
     return Table(
-        f"{run.label}: eigenvalues of the {captions.matrix(run.results['hessian'])}, whole and "
-        "block by block",
+        f"{run.label}: eigenvalues of the {captions.matrix(hessian)} of {captions.loss(hessian)}, "
+        "whole and block by block",
         columns,
         tuple(rows),
-        tuple(filter(None, (CHECKED, *_marks(row[6] for row in rows), status))),
+        tuple(filter(None, notes)),
     )
 
 
@@ -111,12 +118,13 @@ def planes(runs: Iterable[Run]) -> Table | None:
             *(f"{number(float(c[0]), 3)} to {number(float(c[-1]), 3)}" for c in (x, y)),
             *(number(float(has.get(name, float("nan"))), 3)
               for name in ("length_x", "length_y", "cosine")),
-            str(has.get("normalization", DASH)), str(has.get("seed", DASH)),
-            count(captions.interpolated(stored)), run.status("surface") or "complete",
+            has.get("normalization", DASH), str(has.get("seed", DASH)), captions.images(stored),
+            captions.accuracy(stored) or DASH, count(captions.interpolated(stored)),
+            run.status("surface") or "complete",
         ))  # fmt: skip
     columns = ("Model", "Points", "Directions", "Along 1", "Along 2", "Length 1 / ‖w‖",
-               "Length 2 / ‖w‖", "Cosine", "Normalisation", "Seed", "Interpolated",
-               "Status")  # fmt: skip
+               "Length 2 / ‖w‖", "Cosine", "Normalisation", "Seed", "Images", "Accuracy",
+               "Interpolated", "Status")  # fmt: skip
     return Table("The planes of the surfaces", columns, tuple(rows)) if rows else None
 
 
@@ -186,12 +194,30 @@ def _accuracy(run: Run) -> str:
     found = measures.accuracy(run)
     if found is None:
         return NOT_MEASURED
-    return "\n".join(filter(None, percent(*found)))
+    last = run.last.get("step")
+    other = "hessian" in run.results and captions.step(run.results["hessian"]) not in (None, last)
+    step = f"after step {last:,}" if other and last is not None else ""
+    return "\n".join(filter(None, (*percent(*found), step)))
+
+
+def _has_l2(stored: Stored) -> bool:
+    return stored.attributes.get("l2", 0.0) != 0
 
 
 def _loss(run: Run) -> str:
     value = measures.training_loss(run)
     return NOT_MEASURED if value is None else number(value)
+
+
+def _images(runs: Sequence[Run]) -> list[str]:
+    """Which images the columns of Table 3 are over: those of one run may differ."""
+    of = {
+        what: captions.each(captions.images(run.results[name]) for run in runs
+                            if name in run.results)
+        for name, what in (("hessian", "λmax"), ("neurons", "‖a‖₂"))
+    }  # fmt: skip
+    told = [f"{what} over {images}" for what, images in of.items() if images]
+    return [f"{'; '.join(told)}."] if told else []
 
 
 def _row3(run: Run) -> tuple[str, ...]:
@@ -252,7 +278,11 @@ def _notes1(runs: Sequence[Run]) -> list[str]:
         for run in runs for name, s in run.results.items() if name.startswith("ntk")
     }  # fmt: skip
     if kernels:
-        notes.append(f"κ: mean over batches ± standard error ({'; '.join(sorted(kernels))}).")
+        trained = {activation for run in runs if any(n.startswith("ntk") for n in run.results)
+                   if (activation := run.section("model").get("activation"))}  # fmt: skip
+        notes.append(f"κ: mean over batches ± standard error ({'; '.join(sorted(kernels))}"
+                     + (f"; trained with {captions.each(map(str, trained))}" if trained else "")
+                     + ").")  # fmt: skip
     if any(found.rank_limited for run in runs for name in run.results
            if name.startswith("ntk") and (found := measures.kappa(run, name))):  # fmt: skip
         notes.append("κ ≥: the batches have nearly as many images as the network can give a kernel "
@@ -262,8 +292,11 @@ def _notes1(runs: Sequence[Run]) -> list[str]:
         notes.append("Test accuracy with Wilson's 95 % interval for the population that the test "
                      "images were drawn from; how much training again would change it is not in "
                      "it.")  # fmt: skip
-    if any(float(one.attributes.get("l2", 0.0)) for one in stored):
-        notes.append("Training loss: without the L2 term.")
+    measured = [run.results["hessian"] for run in runs if not measures.loss_is_logged(run)]
+    if measured:
+        l2 = ", without the L2 term" if any(map(_has_l2, measured)) else ""
+        images = captions.each(map(captions.images, measured))
+        notes.append(f"Training loss: the mean over {images}{l2}.")
     logged = [run.label for run in runs if measures.loss_is_logged(run)
               and measures.training_loss(run) is not None]  # fmt: skip
     if logged:

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from landscape import captions
 from landscape.numbers import number
 from landscape.plots import style
+from landscape.printable import printable
 from landscape.report import differences, measures
 from landscape.report.measures import MARKS, WHOLE, Extreme
 from landscape.report.provenance import environments_of, failed_checks
-from landscape.report.run import Run
+from landscape.report.run import Run, distinct
+
+_LONGEST = 500  # characters of a line
 
 
 def summary(runs: Sequence[Run]) -> str:
@@ -40,8 +43,9 @@ def summary(runs: Sequence[Run]) -> str:
 
 
 def warnings(runs: Sequence[Run]) -> list[str]:
-    """Reasons not to compare, or not to trust, some of the numbers."""
-    told = [problem for run in runs for problem in run.problems]
+    """Reasons not to compare, or not to trust, some of the numbers: a printable line each."""
+    runs = distinct(runs)
+    told = [f"{run.label}: {problem}" for run in runs for problem in run.problems]
     marked: dict[str, list[str]] = {mark: [] for mark in MARKS}
     for run in runs:
         hashes = {
@@ -62,7 +66,14 @@ def warnings(runs: Sequence[Run]) -> list[str]:
             steps = captions.each(f"{at:,}" for at in early.values())
             told.append(f"{run.label}: {_joined(list(early))} computed at step {steps}; test "
                         f"accuracy is of step {last:,}.")  # fmt: skip
-        told += differences.from_training(run) + _environments(run)
+        told += [
+            f"{run.label}: the accuracy over the {captions.images(stored)} of {name} is "
+            f"{captions.accuracy(stored)}, no better than guessing: are labels and preprocessing "
+            "those of the network?"
+            for name, stored in run.results.items()
+            if stored.attributes.get("at_chance") and captions.accuracy(stored)
+        ]
+        told += differences.from_training(run) + differences.within(run) + _environments(run)
         found = [measures.extreme(run, name) for name in measures.targets(run)]
         for mark, runs_marked in marked.items():
             count = sum(value is not None and value.mark == mark for value in found)
@@ -77,7 +88,8 @@ def warnings(runs: Sequence[Run]) -> list[str]:
     if edge:
         told.append("Kernels that are singular or at the edge of it, whose κ measures the size of "
                     f"the batches and not trainability: {_joined(edge)}.")  # fmt: skip
-    return told + differences.side_by_side(runs)
+    told += differences.side_by_side(runs)
+    return [printable(line, _LONGEST) for line in told]
 
 
 def _environments(run: Run) -> list[str]:
@@ -109,7 +121,10 @@ def _pairs(runs: Sequence[Run]) -> list[str]:
             continue
         before, after = (measures.extreme(r, WHOLE) for r in (partner, run))
         if before and after and min(before.estimate, after.estimate) > 0:
-            said.append(_change(partner.label, before, after))
+            of = [captions.curvature(r.results["hessian"]) for r in (partner, run)]
+            same = of[0] == of[1]
+            said.append(_change(partner.label, before, after) if same else
+                        f"not comparable for {partner.label} ({of[0]}, and {of[1]})")  # fmt: skip
     return [f"With SAM λmax is {'; '.join(said)}"] if said else []
 
 
