@@ -3,26 +3,30 @@
 A state is a dictionary of numbers and lists (JSON) and of named vectors. A vector's name stands
 for one value for ever, so a vector that is saved already is not written again. The index that names
 the vectors is moved into place last and what it no longer names is deleted after that: whenever the
-process dies, the folder holds one whole state.
+process dies, the folder holds one whole state. What is damaged all the same, by a disk or by hand,
+is refused: it may have taken hours, so that nothing starts anew without a word.
 """
 
+import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
 
 from landscape.errors import RequestError
 from landscape.parameters import Tree, placed_like
-from landscape.records import difference, other_precision
+from landscape.records import as_json, difference, other_precision
+from landscape.whole_file import cannot_write, temporary_beside
 
 _INDEX, _REQUEST = "state.json", "request.json"
-_FORMAT = 2  # of the states; a change of what they hold makes older ones another request's
+_FORMAT = 3  # of the states; a change of what they hold makes older ones another request's
+_HEADER = 2**14  # bytes that a vector's file has for each leaf beside its values
 
 
 class Journal:
@@ -61,22 +65,22 @@ class Journal:
         """
         path, journal = Path(folder), cls(folder)
         precision = {"x64": bool(jax.config.jax_enable_x64), "format": _FORMAT}
-        request = json.loads(json.dumps({**request, **precision}))
+        request = as_json({**request, **precision})
         found = _read(path / _REQUEST)
-        if found != request and any(path.rglob(_INDEX)):
+        same = isinstance(found, dict) and difference(found, request) is None
+        if not same and any(path.rglob(_INDEX)):
             raise RequestError(_different(path, found, request))
         _wait_for_all("journal read")
-        if found != request:
+        if not same:
             journal.discard()
             if not jax.process_index():
-                path.mkdir(parents=True, exist_ok=True)
                 journal._write(_REQUEST, lambda file: file.write(json.dumps(request).encode()))
         _wait_for_all("journal ready")
         return journal
 
     def part(self, name: str) -> "Journal":
         """The journal of a part of the computation, in a folder below."""
-        return Journal(self._folder and self._folder / name)
+        return Journal(self._folder and self._folder / _checked(name))
 
     @property
     def room(self) -> float:
@@ -92,17 +96,42 @@ class Journal:
 
         Vectors of a later state that was not finished are forgotten: computed again, perhaps on
         other devices, they will differ by rounding.
+
+        Raises
+        ------
+        RequestError
+            If there is a state and it is damaged.
         """
         if self._folder is None:
             return None
-        index = _read(self._folder / _INDEX) or {"scalars": None, "vectors": []}
+        path, index = self._folder / _INDEX, {"scalars": None, "vectors": []}
+        if os.path.lexists(path):
+            index = _read(path)
+            if not isinstance(index, dict) or index.pop("digest", None) != _digest(index):
+                raise _damaged(path)
         self._forget_except(index["vectors"])
         return index["scalars"]
 
     def vector(self, name: str, like: Tree) -> Tree:
-        """A vector last saved, placed like ``like``."""
-        with np.load(self._folder / f"{name}.npz") as file:
-            return placed_like([file[f"{i}"] for i in range(len(file.files))], like)
+        """A vector last saved, placed like ``like``.
+
+        Raises
+        ------
+        RequestError
+            If it is missing, damaged, or of other shapes than ``like``.
+        """
+        path, leaves = self._folder / f"{_checked(name)}.npz", jax.tree.leaves(like)
+        try:
+            if path.stat().st_size > sum(8 * leaf.size + _HEADER for leaf in leaves):
+                raise ValueError("too large")
+            with np.load(path, allow_pickle=False) as file:
+                found = [file[f"{place}"] for place in range(len(leaves))]
+            shapes = [leaf.shape for leaf in leaves]
+            if [leaf.shape for leaf in found] != shapes or any(v.dtype.kind != "f" for v in found):
+                raise ValueError("of other shapes")
+        except Exception as error:  # a damaged archive can raise anything
+            raise _damaged(path) from error
+        return placed_like(found, like)
 
     def save(
         self,
@@ -113,18 +142,23 @@ class Journal:
         """Keep a state, unless the last one is so recent that it would cost more than its share.
 
         ``vector(name)`` is asked for the vectors that are not saved yet.
+
+        Raises
+        ------
+        RequestError
+            If it cannot be written; the last one stays.
         """
         start = time.monotonic()
         if self._folder is None or jax.process_index() or not self._due(start):
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
         for name in names:
-            if not (self._folder / f"{name}.npz").exists():
+            if not (self._folder / f"{_checked(name)}.npz").exists():
                 leaves = jax.tree.leaves(vector(name))
                 values = {f"{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
                 self._write(f"{name}.npz", lambda file, values=values: np.savez(file, **values))
-        index = json.dumps({"scalars": dict(scalars), "vectors": list(names)}).encode()
-        self._write(_INDEX, lambda file: file.write(index))
+        index = {"scalars": dict(scalars), "vectors": list(names)}
+        text = json.dumps({**index, "digest": _digest(index)}).encode()
+        self._write(_INDEX, lambda file: file.write(text))
         self._forget_except(names)
         self._saved = time.monotonic()
         self._cost = self._saved - start
@@ -135,26 +169,50 @@ class Journal:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _forget_except(self, names: Collection[str]) -> None:
-        if not jax.process_index():
-            for path in self._folder.glob("*.npz"):
-                if path.stem not in names:
+        if jax.process_index() or not self._folder.is_dir():
+            return
+        kept = {_INDEX, _REQUEST, *(f"{name}.npz" for name in names)}
+        for path in self._folder.iterdir():  # also what a killed process was writing
+            if path.name not in kept and not path.is_dir():
+                try:
                     path.unlink()
+                except OSError as error:
+                    raise cannot_write("journal", path, error) from error
 
     def _due(self, now: float) -> bool:
         return now - self._saved >= self._cost / self.SHARE
 
-    def _write(self, name: str, write: Any) -> None:
-        temporary = self._folder / f".{name}"
-        with open(temporary, "wb") as file:
-            write(file)
-        os.replace(temporary, self._folder / name)
+    def _write(self, name: str, write: Callable[[BinaryIO], object]) -> None:
+        with temporary_beside(self._folder / name, "journal") as temporary:
+            with open(temporary, "wb") as file:
+                write(file)
+            os.replace(temporary, self._folder / name)
 
 
 def _read(path: Path) -> Any:
+    """What a file holds; None if there is none, and for one that cannot be read."""
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+        return json.loads(path.read_bytes()) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
         return None
+
+
+def _checked(name: str) -> str:
+    """The name of a file or folder in the journal's."""
+    if Path(name).name != name or name.startswith("."):
+        raise RequestError(f"journal: {name!r} is no name of a part of it; use another")
+    return name
+
+
+def _digest(index: Any) -> str:
+    return hashlib.blake2b(json.dumps(index).encode(), digest_size=16).hexdigest()
+
+
+def _damaged(path: Path) -> RequestError:
+    return RequestError(
+        f"journal: the interim state in {path.parent} is damaged ({path.name}); delete that folder "
+        "to start anew"
+    )
 
 
 def _different(path: Path, found: Any, request: dict[str, Any]) -> str:
@@ -162,13 +220,14 @@ def _different(path: Path, found: Any, request: dict[str, Any]) -> str:
     rest = "or delete it to start anew"
     if not isinstance(found, dict):
         return f"journal: the interim state in {path} does not say whose it is; delete it"
-    if {**found, "x64": request["x64"]} == request:
-        return f"journal: the interim state in {path} {other_precision(found['x64'])}, {rest}"
+    if difference({**found, "x64": request["x64"]}, request) is None:
+        precision = other_precision(not request["x64"])
+        return f"journal: the interim state in {path} {precision}, {rest}"
     name, was, now = difference(found, request)
-    if name == "schema":
+    if name in ("schema", "format"):
         return (
             f"journal: the interim state in {path} was made by another version of landscape "
-            f"(schema {was}, now {now}); delete it to start anew"
+            f"({name} {was}, now {now}); delete it to start anew"
         )
     return (
         f"journal: the interim state in {path} was made with {name}={was}, this request has "

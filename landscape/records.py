@@ -32,6 +32,8 @@ def as_json(record: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def _plain(value: Any, name: str) -> Any:
+    if value is None or type(value) in (bool, float, str):
+        return value
     try:
         if isinstance(value, Mapping):
             return as_json(value, f"{name}.")
@@ -41,7 +43,7 @@ def _plain(value: Any, name: str) -> Any:
             return [_plain(item, name) for item in value]
         if hasattr(value, "__array__") and math.prod(value.shape) <= _MOST:
             return _plain(np.asarray(value).tolist(), name)
-        if value is None or isinstance(value, bool | int | float | str):
+        if isinstance(value, int | float | str):
             return json.loads(json.dumps(value))
     except RequestError:
         raise

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from landscape import hdf5
+from landscape import disk
+from landscape.hdf5 import Hdf5
 
 # Of each kind's datasets, 1 where not named; to be raised when they or their meaning change.
 SCHEMAS = {"hessian": 2, "ntk": 2, "neurons": 2, "surface": 2}
@@ -49,15 +50,14 @@ class Parts(NamedTuple):
 
 
 def write(path: Path, parts: Parts, held: Mapping[str, np.ndarray]) -> None:
-    """A new file with all the storage it needs; its fields have the values held, or none."""
-    disk = hdf5.Disk(path, new=True)
-    try:
-        with h5py.File(disk, "w", libver=hdf5.LIBVER) as file:
-            _fill(file, parts, held)
-    finally:
-        disk.close(sync=True)
-    if disk.error is not None:
-        raise disk.error
+    """A new file with all the storage it needs; its datasets have the values held, or none.
+
+    Raises
+    ------
+    OSError
+        If the disk does not take it.
+    """
+    disk.write_hdf5(path, lambda file: _fill(file, parts, held))
 
 
 def _fill(file: h5py.File, parts: Parts, held: Mapping[str, np.ndarray]) -> None:
@@ -75,7 +75,7 @@ def _fill(file: h5py.File, parts: Parts, held: Mapping[str, np.ndarray]) -> None
         marked += [] if _is_plain(value) else [name]
     file.attrs["json"] = json.dumps(marked)
     for name, values, room in ((LONG, long, 0), (LATER, later, ROOM)):
-        file[name] = as_bytes(json.dumps(values).encode(), room)
+        file[name] = np.frombuffer(json.dumps(values).encode().ljust(room, b"\0"), "u1")
     # With values, so that every dataset has storage at once.
     none = {name: np.full(f.shape, np.nan if np.dtype(f.dtype).kind == "f" else 0, f.dtype)
             for name, f in parts.fields.items()}  # fmt: skip
@@ -93,11 +93,12 @@ def _fill(file: h5py.File, parts: Parts, held: Mapping[str, np.ndarray]) -> None
             file[name].dims[axis].attach_scale(file[coordinate])
 
 
-def as_bytes(text: bytes, room: int) -> np.ndarray:
-    return np.frombuffer(text.ljust(room, b"\0"), "u1")
+def from_bytes(values: np.ndarray) -> dict[str, Any]:
+    """Attributes as JSON in bytes, filled up with zeros."""
+    return json.loads(values.tobytes().rstrip(b"\0"))
 
 
-def attributes(file: h5py.File) -> dict[str, Any]:
+def attributes(file: Hdf5) -> dict[str, Any]:
     """The attributes of a file, those that are stored as JSON as what they were.
 
     Raises
@@ -105,22 +106,18 @@ def attributes(file: h5py.File) -> dict[str, Any]:
     ValueError
         If one is damaged or of the wrong type.
     """
-    found = hdf5.attributes(file)
+    found = dict(file.attributes)
     if "json" in found:
         found |= {name: json.loads(found[name]) for name in json.loads(found.pop("json"))}
     else:  # of an earlier version
         found = {name: _guessed(value) for name, value in found.items()}
     for name in JSON:
-        found |= from_bytes(file[name]) if name in file else {}
+        if name in file.datasets:
+            found |= from_bytes(file.read(name))
     for name, type_ in {"kind": str, "schema": int, "request": dict, "resumed_with": list}.items():
         if not isinstance(found.get(name, type_()), type_):
             raise ValueError(f"attribute {name} is {found[name]!r:.40}")
     return {"schema": 1, "request": {}, **found}
-
-
-def from_bytes(item: h5py.Dataset) -> Any:
-    """What is stored in a dataset of bytes, filled up with zeros."""
-    return json.loads(item[...].tobytes().rstrip(b"\0"))
 
 
 def _guessed(value: Any) -> Any:

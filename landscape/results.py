@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from landscape import hdf5
+from landscape import disk
 from landscape import result_layout as layout
 from landscape.errors import OtherVersion, RequestError
+from landscape.hdf5 import Hdf5, reading
 from landscape.records import as_json, difference, other_precision
 from landscape.result_layout import Field
 from landscape.whole_file import cannot_write, temporary_beside
@@ -125,41 +125,44 @@ class ResultFile:
         if not self.resumed:
             # Another process may have been faster by a moment.
             self.resumed = not _create(self.path, parts)
-        self._open()
+        self._open(parts)
+        self._environment = {name: origin[name] for name in ENVIRONMENT if name in origin}
+
+    def _open(self, parts: layout.Parts) -> None:
+        """Take hold of the file, unless it is not to be gone on with."""
+        descriptor = _locked(self.path)
+        self._close = weakref.finalize(self, os.close, descriptor)
         try:
+            with _damage_told(self.path):
+                self._file = Hdf5(descriptor)
+                held = _contents(self.path, self._file, {"done", *parts.fields}.__contains__)
             if self.resumed:
-                self._go_on(parts)
+                _refuse_other_request(held, parts)
+                _refuse_other_content(held, parts, self._file)
+            if layout.LATER not in self._file.datasets:
+                # An earlier version gave datasets their storage when it wrote into them.
+                whole = _contents(self.path, self._file, lambda name: True)
+                own = {k: v for k, v in held.attributes.items() if k not in layout.OWN[:-1]}
+                with temporary_beside(self.path) as temporary:
+                    layout.write(temporary, parts._replace(origin=own), whole.data)
+                    os.replace(temporary, self.path)
+                self._close()
+                return self._open(parts)
         except BaseException:
             self._close()
             raise
-        self._environment = {name: origin[name] for name in ENVIRONMENT if name in origin}
-
-    def _go_on(self, parts: layout.Parts) -> None:
-        """Refuse what is not to be gone on with; renew what has no room for what comes later."""
-        renew = layout.LATER not in self._file
-        needed = {"done", *parts.fields}
-        found = _contents(self.path, self._file, lambda name: renew or name in needed)
-        _refuse_other_request(found, parts)
-        _refuse_other_content(found, parts, self._file)
-        if renew:  # an earlier version gave datasets their storage when it wrote into them
-            origin = {k: v for k, v in found.attributes.items() if k not in layout.OWN[:-1]}
-            with temporary_beside(self.path) as temporary:
-                layout.write(temporary, parts._replace(origin=origin), found.data)
-                os.replace(temporary, self.path)
-            self._close()
-            self._open()
-
-    def _open(self) -> None:
-        self._disk, self._file = _opened(self.path)
-        self._close = weakref.finalize(self, _close, self._file, self._disk)
+        self._descriptor, self._attributes = descriptor, held.attributes
+        self._later = layout.from_bytes(self._file.read(layout.LATER))
+        self._values = {name: np.array(values) for name, values in held.data.items()}
+        return None
 
     @property
     def done(self) -> np.ndarray:
         """The boolean mask of finished entries."""
-        return self._file["done"][...].astype(bool)
+        return self._values["done"].astype(bool)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._file[name][...]
+        return self._values[name].copy()
 
     def write(self, index: Any, *, mark: Any = None, **values: Any) -> None:
         """Store values at one index, ``...`` for whole datasets, then mark the entry as done.
@@ -169,24 +172,34 @@ class ResultFile:
         Raises
         ------
         RequestError
-            If the disk does not take them, now or before; the entry is not marked then.
+            If the disk does not take them; the entry is not marked then.
         """
         self._say_environment()
         for name, value in values.items():
-            self._file[name][index] = value
-        self._flush()
-        self._file["done"][index if mark is None else mark] = 1
-        self._flush()
+            self._put(name, index, value)
+        self._put("done", index if mark is None else mark, 1)
 
-    def _flush(self) -> None:
-        self._file.flush()
-        _refuse_failed(self.path, self._disk)
+    def _put(self, name: str, index: Any, value: Any) -> None:
+        values = self._values[name]
+        values[index] = value
+        touched = np.arange(values.size).reshape(values.shape)[index]
+        if not np.size(touched):
+            return
+        first, last = int(np.min(touched)), int(np.max(touched))
+        place = self._file.datasets[name].place + first * values.itemsize
+        self._to_disk(disk.write_all, np.ravel(values)[first : last + 1].tobytes(), place)
+
+    def _to_disk(self, call: Callable[..., object], *arguments: Any) -> None:
+        try:
+            call(self._descriptor, *arguments)
+        except OSError as error:
+            raise cannot_write("out", self.path, error) from error
 
     def _say_environment(self) -> None:
         """Before the first value: where it comes from, if not from where the last ones do."""
         if not self._environment:
             return
-        last = layout.attributes(self._file)
+        last = self._attributes
         resumed = last.get("resumed_with", [])
         for entry in resumed:
             last = last | entry
@@ -208,7 +221,7 @@ class ResultFile:
         RequestError
             Which names both: what was measured is no longer what it was.
         """
-        stored = float(self._file.attrs[name])
+        stored = float(self._attributes[name])
         if self.resumed and not np.isclose(stored, value, rtol=0.01, atol=1e-7, equal_nan=True):
             raise RequestError(
                 f"result: {self.path} was made with {name} {stored:.6g}, which is {value:.6g} now: "
@@ -223,15 +236,15 @@ class ResultFile:
         RequestError
             If together they are longer than 16 KiB of JSON, or cannot be written.
         """
-        later = layout.from_bytes(self._file[layout.LATER]) | as_json(attributes)
-        text = json.dumps(later).encode()
+        self._later |= as_json(attributes)
+        text = json.dumps(self._later).encode()
         if len(text) > layout.ROOM:
             raise RequestError(
                 f"annotate: {self.path} has room for {layout.ROOM:,} bytes of attributes, these "
                 f"are {len(text):,}; store less"
             )
-        self._file[layout.LATER][...] = layout.as_bytes(text, layout.ROOM)
-        self._flush()
+        place = self._file.datasets[layout.LATER].place
+        self._to_disk(disk.write_all, text.ljust(layout.ROOM, b"\0"), place)
 
     def close(self) -> None:
         """Close the file once everything is on the disk.
@@ -241,8 +254,11 @@ class ResultFile:
         RequestError
             If the disk did not take it.
         """
-        self._close()
-        _refuse_failed(self.path, self._disk)
+        if self._close.alive:
+            try:
+                self._to_disk(os.fsync)
+            finally:
+                self._close()
 
     def __enter__(self):
         return self
@@ -303,8 +319,8 @@ def read(
     path = Path(path)
     if not path.exists():
         raise RequestError(f"result: no file {path}; run the analysis that writes it first")
-    with _damage_told(path), hdf5.reading(path) as file:
-        groups = tuple(f"{group}/" for group in without)
+    groups = tuple(f"{group}/" for group in without)
+    with _damage_told(path), reading(path) as file:
         found = _contents(path, file, lambda name: not name.startswith(groups))
     if kind is not None and found.kind != kind:
         raise RequestError(f"result: {path} holds {found.kind!r}, not {kind!r}")
@@ -312,20 +328,16 @@ def read(
     return found
 
 
-def _contents(path: Path, file: h5py.File, wanted: Callable[[str], bool]) -> Stored:
-    """What an open file holds of what is wanted, checked."""
-    with _damage_told(path):
-        size = os.stat(path).st_size
-        held = hdf5.datasets(file, size)
-        if "kind" not in file.attrs or "done" not in held:
-            raise RequestError(f"result: {path} was not written by landscape; use another --out")
-        attributes = layout.attributes(file)
-        # The mask first: what it marks is there when the values are read.
-        names = ["done", *(name for name in held if name != "done" and name not in layout.JSON)]
-        data = {name: hdf5.values(held[name], size) for name in names if wanted(name)}
-        if held["done"].dtype.kind not in "bui":
-            raise ValueError("its mask of what is done is none")
-        return Stored(path, attributes, data)
+def _contents(path: Path, file: Hdf5, wanted: Callable[[str], bool]) -> Stored:
+    """What an open file holds of what is wanted."""
+    if "kind" not in file.attributes or "done" not in file.datasets:
+        raise RequestError(f"result: {path} was not written by landscape; use another --out")
+    # The mask first: what it marks is there when the values are read.
+    names = ["done", *(name for name in file.datasets if name not in ("done", *layout.JSON))]
+    data = {name: file.read(name) for name in names if wanted(name)}
+    if data["done"].dtype.kind not in "bui":
+        raise ValueError("its mask of what is done is none")
+    return Stored(path, layout.attributes(file), data)
 
 
 @contextmanager
@@ -342,39 +354,26 @@ def _damage_told(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _opened(path: Path) -> tuple[hdf5.Disk, h5py.File]:
+def _locked(path: Path) -> int:
     """The file at a path, for this process alone to write."""
     try:
         while True:
-            disk = hdf5.Disk(path)
-            if disk.is_at(path):
-                break
-            disk.close(sync=False)
+            descriptor = disk.opened(path, write=True)
+            try:
+                disk.lock(descriptor)
+                # It may have been replaced meanwhile.
+                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
     except BlockingIOError as error:
         raise RequestError(
             f"result: {path} is being written by another process; wait for it or use another --out"
         ) from error
     except OSError as error:
-        raise cannot_write("result", path, error) from error
-    try:
-        with _damage_told(path):
-            if not h5py.is_hdf5(path):  # an empty one would be filled
-                raise ValueError("no signature of HDF5")
-            return disk, h5py.File(disk, "r+", libver=hdf5.LIBVER)
-    except BaseException:
-        disk.close(sync=False)
-        raise
-
-
-def _close(file: h5py.File, disk: hdf5.Disk) -> None:
-    """Also at the end of the process, before HDF5 does so without Python."""
-    file.close()
-    disk.close(sync=True)
-
-
-def _refuse_failed(path: Path, disk: hdf5.Disk) -> None:
-    if disk.error is not None:
-        raise cannot_write("result", path, disk.error, keeps=True) from disk.error
+        raise cannot_write("out", path, error) from error
 
 
 def _refuse_other_schema(stored: Stored) -> None:
@@ -401,20 +400,21 @@ def _refuse_other_request(stored: Stored, parts: layout.Parts) -> None:
         raise RequestError(f"result: {stored.path} {other_precision(x64)}, or use another --out")
 
 
-def _refuse_other_content(stored: Stored, parts: layout.Parts, file: h5py.File) -> None:
+def _refuse_other_content(stored: Stored, parts: layout.Parts, file: Hdf5) -> None:
     """Refuse what cannot have been made for this request: what reads it relies on its types."""
     expected = {"done": (tuple(parts.done), "u1")}
     expected |= {name: (field.shape, field.dtype) for name, field in parts.fields.items()}
     for name, value in parts.constants.items():
         array = np.asarray(value)
-        expected[name] = array.shape, "O" if array.dtype.kind in "UO" else array.dtype
+        expected[name] = array.shape, None if array.dtype.kind in "UO" else array.dtype
     for name, (shape, dtype) in expected.items():
-        held = file.get(name)
-        fits = isinstance(held, h5py.Dataset) and (held.shape, held.dtype) == (shape, dtype)
-        if not fits:
+        held = file.datasets.get(name)
+        dtype = dtype and np.dtype(dtype)
+        if held is None or (held.shape, held.dtype) != (tuple(shape), dtype):
+            what = f"{dtype or 'text'} of shape {tuple(shape)}"
             raise RequestError(
-                f"result: {stored.path} has no {np.dtype(dtype).name} of shape {shape} as "
-                f"{name!r:.60}; move the file away or use another --out"
+                f"result: {stored.path} has no {what} as {name!r:.60}; move the file away or use "
+                "another --out"
             )
     for name, value in parts.origin.items():
         was, now = (_sort(v.get(name)) for v in (stored.attributes, parts.origin))

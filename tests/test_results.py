@@ -208,7 +208,7 @@ def test_a_file_being_written_can_be_read_but_not_written_twice(tmp_path):
             [sys.executable, "-c", code, str(tmp_path / "s.h5")], capture_output=True, text=True
         )
         assert read.stdout.strip() == "1.0"
-        code = "import sys, pathlib, landscape.results as r; r._opened(pathlib.Path(sys.argv[1]))"
+        code = "import sys, pathlib, landscape.results as r; r._locked(pathlib.Path(sys.argv[1]))"
         write = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path / "s.h5")], capture_output=True, text=True
         )

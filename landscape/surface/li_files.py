@@ -5,7 +5,7 @@ surface files use the same names, so that their plotting scripts read them.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from landscape import parameters
+from landscape import disk, parameters
 from landscape.errors import RequestError
+from landscape.hdf5 import Hdf5, reading
 from landscape.parameters import Tree
 from landscape.surface.result import Surface
 from landscape.whole_file import whole_file
 
-_LIBVER = ("earliest", "v108")  # as in `landscape.results`
 _METRICS = ("train_loss", "train_acc", "test_loss", "test_acc")
 _NOT_COMPUTED = -1
 _GROUPS = ("xdirection", "ydirection")
@@ -39,18 +39,21 @@ def read_li_surface(path: str | os.PathLike) -> Surface:
         If there is no such file, it is not such a file, or its arrays do not fit together.
     """
     with _opened(path) as file:
-        if "kind" in file.attrs:
+        if "kind" in file.attributes:
             raise RequestError(f"surface: {path} was written by landscape; use read_surface")
-        held = [name for name in _METRICS if name in file]
-        if "xcoordinates" not in file or not {"train_loss", "test_loss"} & set(held):
+        held = [name for name in _METRICS if name in file.datasets]
+        if "xcoordinates" not in _roots(file) or not {"train_loss", "test_loss"} & set(held):
             raise RequestError(
                 f"surface: {path} holds {_listed(file)}, not xcoordinates and train_loss; use a "
                 "file that plot_surface.py has written"
             )
         x = np.ravel(_numbers(file, "xcoordinates", path))
-        y = np.ravel(_numbers(file, "ycoordinates", path)) if "ycoordinates" in file else None
+        is_plane = "ycoordinates" in file.datasets
+        y = np.ravel(_numbers(file, "ycoordinates", path)) if is_plane else None
         stored = {name: _numbers(file, name, path) for name in held}
-        dir_file = _text(file, "dir_file")
+        held_name = file.datasets.get("dir_file")
+        named = held_name is not None and held_name.is_text and held_name.shape == ()
+        dir_file = file.read("dir_file").item() if named else None
     stored_shape = tuple(axis.size for axis in (x, y) if axis is not None)
     for name, values in stored.items():
         if values.shape not in (stored_shape, stored_shape[::-1]):
@@ -102,16 +105,17 @@ def read_li_directions(
     leaves, places = parameters.named_leaves(params), _places(layout, params)
     found = []
     with _opened(path) as file:
-        if not isinstance(file.get("xdirection"), h5py.Group):
+        members = {group: _members(file, group) for group in _GROUPS}
+        if not members["xdirection"]:
             raise RequestError(
                 f"directions: {path} holds {_listed(file)}, not xdirection; use a direction file "
                 "that plot_surface.py has written"
             )
-        for group in (name for name in _GROUPS if name in file):
-            _check_count(file[group], len(places), path)
+        for group in (name for name in _GROUPS if members[name]):
+            _check_count(group, members[group], len(places), path)
             read = {}
             for position, (name, axes) in enumerate(places):
-                tensor = _numbers(file[group], str(position), path)
+                tensor = _numbers(file, f"{group}/{position}", path)
                 expected = tuple(np.shape(leaves[name])[axis] for axis in axes)
                 if tensor.shape != expected:
                     raise RequestError(
@@ -147,13 +151,18 @@ def write_li_directions(
     """
     if len(directions) not in (1, 2):
         raise RequestError(f"directions: {len(directions)} were given; pass one or two")
-    with whole_file(path) as temporary, h5py.File(temporary, "w", libver=_LIBVER) as file:
+
+    def fill(file: h5py.File) -> None:
+        file.attrs["written_by"] = "landscape"
         for group, direction in zip(_GROUPS, directions, strict=False):
             leaves = parameters.named_leaves(direction)
             for position, (name, axes) in enumerate(_places(layout, direction)):
                 tensor = np.transpose(np.asarray(leaves[name]), axes)
                 wide = tensor.astype(parameters.wide(tensor.dtype))  # HDF5 knows no bfloat16
                 file.create_dataset(f"{group}/{position}", data=wide)
+
+    with whole_file(path) as temporary:
+        disk.write_hdf5(temporary, fill)
 
 
 def _places(layout: Sequence[Any] | None, tree: Tree) -> list[tuple[str, tuple[int, ...]]]:
@@ -178,50 +187,59 @@ def _places(layout: Sequence[Any] | None, tree: Tree) -> list[tuple[str, tuple[i
     return places
 
 
-def _check_count(group: h5py.Group, expected: int, path) -> None:
-    name, count = group.name.lstrip("/"), len(group)
+def _check_count(name: str, held: Collection[str], expected: int, path) -> None:
+    count = len(held)
     if count > expected:
         raise RequestError(
             f"directions: {name} in {path} has {count} tensors for {expected} parameters; with "
             "--dir_type states it holds running averages too, so make it with --dir_type weights"
         )
-    if count < expected or set(group) != {str(position) for position in range(expected)}:
+    if count < expected or set(held) != {str(position) for position in range(expected)}:
         raise RequestError(
-            f"directions: {name} in {path} has {count} tensors ({_listed(group)}) for {expected} "
+            f"directions: {name} in {path} has {count} tensors ({_few(held)}) for {expected} "
             "parameters; use the checkpoint that the directions were made for"
         )
 
 
 @contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[h5py.File]:
+def _opened(path: str | os.PathLike) -> Iterator[Hdf5]:
     path = Path(path)
     if not path.is_file():
         raise RequestError(f"file: no file {path}; name an HDF5 file of Li et al.'s scripts")
     try:
-        # Without a lock: a file that their scripts are writing can be looked at.
-        with h5py.File(path, "r", libver=_LIBVER, locking=False) as file:
+        with reading(path) as file:
             yield file
-    except (OSError, KeyError, RuntimeError) as error:
+    except RequestError:
+        raise
+    except (OSError, ValueError) as error:
         raise RequestError(
-            f"file: {path} is not a whole HDF5 file; name one of Li et al.'s scripts"
+            f"file: {path} is not a whole HDF5 file ({error}); name one of Li et al.'s scripts"
         ) from error
 
 
-def _numbers(group: h5py.Group, name: str, path) -> np.ndarray:
+def _numbers(file: Hdf5, name: str, path) -> np.ndarray:
     """A dataset in float64."""
-    item = group[name]
-    if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiu":
-        raise RequestError(f"file: {item.name} in {path} is no array of numbers; use another file")
-    return item[...].astype(np.float64)
+    held = file.datasets.get(name)
+    if held is None or held.dtype is None or held.dtype.kind not in "fiu":
+        raise RequestError(f"file: /{name} in {path} is no array of numbers; use another file")
+    return file.read(name).astype(np.float64)
 
 
-def _text(group: h5py.Group, name: str) -> str | None:
-    item = group.get(name)
-    is_text = isinstance(item, h5py.Dataset) and h5py.check_string_dtype(item.dtype)
-    return item.asstr(errors="replace")[()] if is_text else None
+def _members(file: Hdf5, group: str) -> list[str]:
+    return [
+        name.removeprefix(f"{group}/") for name in file.datasets if name.startswith(f"{group}/")
+    ]
 
 
-def _listed(group: h5py.Group) -> str:
-    """The first few names in a group."""
-    names = sorted(group)
+def _listed(file: Hdf5) -> str:
+    """The first few names in a file."""
+    return _few(_roots(file))
+
+
+def _roots(file: Hdf5) -> set[str]:
+    return {name.partition("/")[0] for name in file.datasets}
+
+
+def _few(held: Collection[str]) -> str:
+    names = sorted(held)
     return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "") if names else "nothing"
