@@ -165,18 +165,20 @@ class Directions:
         return principal_plane(params, trajectory, components=count)
 
     def _from_file(self, path: str, axis: int) -> Any:
-        import h5py
-
+        from landscape.hdf5 import reading
         from landscape.surface import read_directions
         from landscape.surface.li_files import read_li_directions
 
         params = self._objective.params
         if not Path(path).is_file():
             raise RequestError(f"{'xy'[axis]}: there is no file {path}")
-        if not h5py.is_hdf5(path):
-            raise RequestError(f"{'xy'[axis]}: {path} is no HDF5 file; use one with directions")
-        with h5py.File(path, "r", locking=False) as file:
-            li = "xdirection" in file
+        try:
+            with reading(Path(path)) as file:
+                li = any(name.startswith("xdirection/") for name in file.datasets)
+        except (OSError, ValueError) as error:
+            raise RequestError(
+                f"{'xy'[axis]}: {path} is no HDF5 file ({error}); use one with directions"
+            ) from error
         found = (
             read_li_directions(path, params, self._layout) if li else read_directions(path, params)
         )
