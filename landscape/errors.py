@@ -1,6 +1,7 @@
 """The one exception that means "the request was wrong"."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 
 class RequestError(ValueError):
@@ -21,6 +22,22 @@ class OtherVersion(RequestError):
 
 class NotFinite(RequestError):
     """A value that has to be finite is not: the loss overflows, or has no derivative here."""
+
+
+@contextlib.contextmanager
+def about(what: str) -> Iterator[None]:
+    """Say of a request that fails in here what it was about; nothing for an empty text."""
+    try:
+        yield
+    except RequestError as error:
+        if not what:
+            raise
+        raise type(error)(f"{what}: {error}") from error
+
+
+def about_block(name: str) -> contextlib.AbstractContextManager:
+    """The same for a block of parameters; the whole has no name."""
+    return about(f"block {name!r}" if name else "")
 
 
 def check_choice(argument: str, value: str, choices: Iterable[str]) -> None:

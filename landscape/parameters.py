@@ -339,6 +339,16 @@ def _embedding(names: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
+def expression(pattern: str, argument: str) -> re.Pattern[str]:
+    """A regular expression that a caller gave; one that is none is refused (RequestError)."""
+    try:
+        return re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise RequestError(
+            f"{argument}: {pattern!r} is no regular expression ({error}); see Python's re"
+        ) from error
+
+
 PARTITIONS: dict[str, Callable[[Sequence[str]], Sequence[str]]] = {
     "components": _component_labels,
     "layers": lambda names: [name.rpartition("/")[0] or name for name in names],
@@ -361,7 +371,7 @@ def blocks(tree: Tree, scheme: str | Mapping[str, str] = "components") -> dict[s
     Raises
     ------
     RequestError
-        For an unknown scheme, and for a pattern that matches no leaf.
+        For an unknown scheme, and for a pattern that matches no leaf or is none.
 
     Notes
     -----
@@ -393,7 +403,10 @@ def blocks(tree: Tree, scheme: str | Mapping[str, str] = "components") -> dict[s
         for name, label in zip(names, PARTITIONS[scheme](names), strict=True):
             grouped.setdefault(label, []).append(name)
         return _in_network_order(grouped)
-    chosen = {label: [n for n in names if re.search(p, n)] for label, p in scheme.items()}
+    chosen = {
+        label: [name for name in names if expression(pattern, "blocks").search(name)]
+        for label, pattern in scheme.items()
+    }
     for label, members in chosen.items():
         if not members:
             raise RequestError(

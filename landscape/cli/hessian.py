@@ -11,7 +11,7 @@ from typing import Any, Literal
 from landscape.cli import common, subject
 from landscape.cli.hessian_outcome import END, EXTRA, HELD_OUT, TOP, outcome
 from landscape.cli.hessian_pictures import draw
-from landscape.errors import RequestError
+from landscape.errors import RequestError, about_block
 from landscape.progress import MakeBar
 
 
@@ -145,9 +145,10 @@ def _check(options: Options, objective: Any, blocks: dict[str, list[str]]) -> No
             "second_derivative: central differences give the Hessian only, and nothing per image; "
             "leave --matrix, --data-error and --scan out"
         )
-    taken = {"whole", "top", "trace", "density", "data error"} & blocks.keys()
-    if taken or any(name.startswith(("power ", "scan ")) for name in blocks):
-        raise RequestError(f"blocks: the name {min(taken or blocks)!r} is taken; use another")
+    for name in blocks:
+        own = name in ("whole", "top", "trace", "density", "data error")
+        if own or name.startswith(("power ", "scan ")):
+            raise RequestError(f"blocks: the name {name!r} is taken; use another")
     if len(set(options.scan)) < len(options.scan):
         raise RequestError("scan: the same number twice")
     for size in options.scan:
@@ -179,11 +180,18 @@ def _blocks(options: Options, params: Any) -> dict[str, list[str]]:
     asked = (options.blocks,) if isinstance(options.blocks, str) else options.blocks
     if asked == ("none",):
         return {}
-    patterns = dict(part.split("=", 1) for part in asked if "=" in part)
-    if not patterns and len(asked) == 1:
+    if len(asked) == 1 and "=" not in asked[0]:
         return parameters.blocks(params, asked[0])
-    if len(patterns) < len(asked):
-        raise RequestError(f"blocks: {' '.join(asked)!r} is neither one partition nor NAME=REGEX")
+    patterns: dict[str, str] = {}
+    for part in asked:
+        name, equals, pattern = part.partition("=")
+        if not equals or not name:
+            raise RequestError(
+                f"blocks: {' '.join(asked)!r} is neither one partition nor NAME=REGEX ..."
+            )
+        if name in patterns:
+            raise RequestError(f"blocks: two are called {name!r}; give each a name of its own")
+        patterns[name] = pattern
     return parameters.blocks(params, patterns)
 
 
@@ -366,13 +374,14 @@ class _Work:
         for place, (target, names) in enumerate([("whole", None), *self.plan.blocks.items()]):
             if self._open(prefix + target):
                 part = self.objective if names is None else self.objective.block(names)
-                found = power_iteration(
-                    part,
-                    iterations=self.options.iterations,
-                    seed=self.options.seed,
-                    progress=self._progress("power"),
-                    journal=self.journal.part(f"power-{place}"),
-                )
+                with about_block("" if names is None else target):
+                    found = power_iteration(
+                        part,
+                        iterations=self.options.iterations,
+                        seed=self.options.seed,
+                        progress=self._progress("power"),
+                        journal=self.journal.part(f"power-{place}"),
+                    )
                 values = {"power_estimate": found.estimate, "power_residual": found.residual}
                 spent = {} if prefix else {"products": found.products}
                 self._write(prefix + target, place, **values, **spent)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import get_args
 
 from landscape.curvature.search import Ends, Extremes, Search
-from landscape.errors import RequestError, check_choice
+from landscape.errors import RequestError, about_block, check_choice
 from landscape.journal import Journal
 from landscape.objective import Objective
 from landscape.parameters import Tree
@@ -193,14 +193,16 @@ def _lockstep(
     """Advance all searches, one product each in turn, until every one is finished."""
     for name, kept in (journal.load() or {}).items():
         if name in searches:
-            searches[name].resume(kept, functools.partial(_kept, journal, name))
+            with about_block(name):
+                searches[name].resume(kept, functools.partial(_kept, journal, name))
             if searches[name].finished:
                 finish(name)
     while active := [name for name, search in searches.items() if not search.finished]:
         images = products({name: searches[name].vector for name in active})
         for name in active:
             before = searches[name].spent
-            searches[name].advance(images.pop(name))
+            with about_block(name):
+                searches[name].advance(images.pop(name))
             for _ in range(searches[name].spent - before if progress is not None else 0):
                 progress(name)
             if searches[name].finished:

@@ -21,7 +21,8 @@ from jax.sharding import Mesh
 
 from landscape import parameters
 from landscape.devices import place, refuse_too_large, replicated
-from landscape.errors import RequestError, check_choice
+from landscape.errors import RequestError, about_block, check_choice
+from landscape.lifetimes import kept_with
 from landscape.objective.batches import MicroBatch, MicroBatches
 from landscape.objective.consistency import check_losses, total_in_float64
 from landscape.objective.derivatives import Kind, Matrix
@@ -100,8 +101,9 @@ class Objective:
         differentiated only once; :attr:`noise` is then the estimated error of the products.
     share_programs
         Whether compiled programs are shared with every objective of this very loss function, such
-        as those of other checkpoints. Only for a loss that closes over nothing that changes; what
-        differs from checkpoint to checkpoint belongs into ``params`` and ``state``.
+        as those of other checkpoints, and last as long as it does. Only for a loss that closes over
+        nothing that changes; what differs from checkpoint to checkpoint belongs into ``params`` and
+        ``state``.
 
     Attributes
     ----------
@@ -166,7 +168,7 @@ class Objective:
         self._target_seed: int | None = None
         self._data, self._draws = MicroBatches(batches, mesh), 1
         self._shared = {"checked": False}  # with the blocks made from this objective
-        self._owner = None if share_programs else ById(Cache())
+        self._cache = kept_with(loss, "programs", Cache) if share_programs else Cache()
         if mesh is None:
             params, state = jax.tree.map(jnp.asarray, (params, state))
         else:
@@ -519,9 +521,10 @@ class Objective:
         weight = self._scalar(1 / self._data.examples)
         for micro in self._data if left else ():
             for name in left:
-                sums[name] = parts[name]._add(
-                    sums.get(name), "product", vectors[name], weight, micro
-                )
+                with about_block(name):
+                    sums[name] = parts[name]._add(
+                        sums.get(name), "product", vectors[name], weight, micro
+                    )
         reduced = {name: sum_over_devices(self.mesh)(total) for name, total in sums.items()}
         if not self.l2:
             return reduced
@@ -677,10 +680,10 @@ class Objective:
             self._metrics,
             self._assembly,
             points_on or self.mesh,
+            ById(self._cache),
             matrix,
             self._estimate,
             points=points_on is not None,
-            owner=self._owner,
         )
 
     def _whole(self, free: Tree) -> Tree:

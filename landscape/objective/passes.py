@@ -83,9 +83,9 @@ class Step:
     precision and not added up: on a mesh the losses' sums come stacked, one per device. Such a
     program is to be called under ``jax.enable_x64(True)``.
 
-    Equal steps share their compiled programs. What the loss closes over is part of a program, and
-    may have changed by the next objective: ``owner`` holds the :class:`Cache` of an objective and
-    its copies, and is None for a loss that closes over nothing that changes.
+    Equal steps share their compiled programs, which are in ``cache``. What the loss closes over is
+    part of a program, and may have changed by the next objective: an objective and its copies have
+    a cache of their own, unless the loss closes over nothing that changes.
     """
 
     kind: Kind
@@ -93,11 +93,11 @@ class Step:
     metrics: ById
     assembly: Assembly
     mesh: Mesh | None
+    cache: ById
     matrix: Matrix = "hessian"
     estimate: ById | None = None
     points: bool = False
     float64: bool = False
-    owner: ById | None = None
 
     def program(
         self,
@@ -119,17 +119,13 @@ class Step:
         inputs = (free, fixed, vector, weight, micro.batch, micro.mask)
         leaves, structure = jax.tree.flatten(inputs)
         key = (self, structure, tuple((x.shape, x.dtype, x.sharding) for x in leaves))
-        known = self.cache.programs
+        known = self.cache.value.programs
         if key not in known:
             while len(known) >= 512:
                 known.pop(next(iter(known)))
             compile_ = functools.partial(compile_within_memory, what=self.what, examples=micro.size)
             known[key] = self._compile(inputs, compile_)
         return known[key]
-
-    @property
-    def cache(self) -> "Cache":
-        return _SHARED if self.owner is None else self.owner.value
 
     def linearized(
         self,
@@ -246,8 +242,6 @@ class Cache:
         self.functions: dict[Any, tuple[Callable, Callable]] = {}
 
 
-_SHARED = Cache()
-
 # What JAX raises where a derivative does not exist; the text decides.
 _UNDIFFERENTIABLE = (NotImplementedError, TypeError, ValueError)
 
@@ -260,7 +254,7 @@ def _about_differentiation(error: Exception) -> bool:
 
 def _functions(step: Step, order: Order) -> tuple[Callable, Callable]:
     """``contribute(free, fixed, vector, weight, batch, mask)``, and the step that adds it up."""
-    known = step.cache.functions
+    known = step.cache.value.functions
     if (step, order) not in known:
         while len(known) >= 256:
             known.pop(next(iter(known)))

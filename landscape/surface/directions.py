@@ -115,11 +115,12 @@ def random_direction(
             f"normalization: {normalization!r} is none of filter, layer, weight, none"
         )
     parameters.check_floating(params)
+    spared = None if ignore is None else parameters.expression(ignore, "ignore")
     key = seed if isinstance(seed, jax.Array) else jax.random.key(seed)
     direction = parameters.named_leaves(parameters.gaussian(key, params))
     used = False
     for name, weights in parameters.named_leaves(params).items():
-        ignored = re.search(ignore, name) if ignore is not None else is_ignored(name, weights)
+        ignored = spared.search(name) if spared is not None else is_ignored(name, weights)
         ignored = ignored or (not embeddings and _WHOLE.search(name))
         used |= not ignored
         direction[name] = (

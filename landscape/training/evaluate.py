@@ -1,7 +1,6 @@
 """Loss and accuracy of a model on a split."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -14,6 +13,7 @@ from landscape.data.preprocessing import DEFAULT, preprocess
 from landscape.data.splits import Split
 from landscape.devices import gathered, place
 from landscape.devices import split as divided
+from landscape.lifetimes import kept_with
 from landscape.losses import get_loss, is_correct
 
 CONFIDENCE = 0.95  # of the interval around an accuracy
@@ -60,7 +60,8 @@ def evaluate(
     """
     devices = 1 if mesh is None else mesh.size
     size = -(-min(batch_size, len(split)) // devices) * devices
-    measure = partial(_measure, apply=apply, preprocessing=preprocessing, loss=loss)
+    names = (preprocessing, loss)
+    measure = kept_with(apply, ("evaluate", *names), lambda: _compiled(apply, *names))
     losses, right = [], []
     for batch in batches(split, size):
         count = len(batch["labels"])
@@ -81,12 +82,15 @@ def evaluate(
     }
 
 
-@partial(jax.jit, static_argnames=("apply", "preprocessing", "loss"))
-def _measure(params, images, labels, *, apply, preprocessing, loss):
-    """Loss of every row, and whether its answer is right."""
-    dtype = np.promote_types(jax.tree.leaves(params)[0].dtype, np.float32)
-    logits = apply(params, preprocess(preprocessing, dtype)(images))
-    return get_loss(loss)(logits, labels), is_correct(logits, labels)
+def _compiled(apply: Callable, preprocessing: str, loss: str) -> Callable:
+    """The program ``(params, images, labels) -> losses, right``, a row each."""
+
+    def measure(params, images, labels):
+        dtype = np.promote_types(jax.tree.leaves(params)[0].dtype, np.float32)
+        logits = apply(params, preprocess(preprocessing, dtype)(images))
+        return get_loss(loss)(logits, labels), is_correct(logits, labels)
+
+    return jax.jit(measure)
 
 
 def _padded(rows: np.ndarray, size: int) -> np.ndarray:

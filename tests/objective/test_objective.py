@@ -1,5 +1,3 @@
-import gc
-import weakref
 from typing import get_args
 
 import jax
@@ -507,44 +505,6 @@ def test_central_differences_work_where_there_is_no_second_derivative():
     options = {"second_derivative": "central_differences"}
     objective = Objective(lambda w, b: kernel(w) * b, jnp.ones(()), [np.ones(4, "f")], **options)
     assert float(objective.product(jnp.ones(()))) == pytest.approx(2, rel=1e-3)
-
-
-@pytest.mark.parametrize("shared", [True, False])
-def test_what_a_loss_closes_over_counts_at_the_time_of_its_objective(shared):
-    """Compiled programs keep it: λmax of a later checkpoint was that of an earlier one."""
-    statistics = {}
-
-    def loss(w, batch):
-        return 0.5 * statistics["scale"] * jnp.vdot(w, w) * batch
-
-    found = []
-    for scale in (1.0, 9.0):
-        statistics["scale"] = scale
-        objective = Objective(loss, jnp.ones(2), [np.ones(3, "f4")], share_programs=shared)
-        found.append(objective.loss())
-        assert objective.with_params(2 * jnp.ones(2)).loss() == 4 * objective.loss()
-    assert found == ([1.0, 1.0] if shared else [1.0, 9.0])
-
-
-def test_programs_end_with_their_objective():
-    objective = Objective(lambda w, x: (x * w) ** 2, jnp.float32(2), [np.ones(3, "f4")])
-    assert objective.loss() == 4
-    programs = weakref.ref(objective._owner.value)
-    assert programs().programs
-    del objective
-    gc.collect()
-    assert programs() is None
-
-
-def test_parameters_may_be_numpy_arrays_everywhere():
-    objective = Objective(lambda w, x: (x * w) ** 2, np.float32(2), [np.ones(3, "f4")])
-    assert objective.loss(np.float32(3)) == 9
-    assert objective.gradient(np.float32(3)) == 6
-    assert objective.with_params(np.float32(3)).loss() == 9
-    with pytest.raises(RequestError, match="non-finite"):
-        objective.with_params(np.float32(np.nan))
-    with pytest.raises(RequestError, match="not a floating array"):
-        objective.with_params(np.int32(3))
 
 
 def test_misspelt_choices_and_single_batches_are_refused():

@@ -1,5 +1,8 @@
 """Evaluation against plain numpy."""
 
+import gc
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,3 +102,17 @@ def test_evaluating_again_does_not_compile_again(trained):
     for _ in range(2):
         evaluate(apply, params, split, batch_size=100)
     assert len(calls) == 1
+
+
+def test_a_network_is_not_kept_once_it_was_evaluated():
+    class Network:
+        def apply(self, params, images):
+            return images.reshape(len(images), -1)[:, :3] * params
+
+    network = Network()
+    images = np.zeros((4, 2, 2, 1), np.uint8)
+    evaluate(network.apply, jnp.ones(()), Split(images, np.arange(4, dtype=np.int32) % 3, "test"))
+    there = weakref.ref(network)
+    del network
+    gc.collect()
+    assert there() is None
