@@ -25,6 +25,7 @@ COMMANDS = {
     "doctor": "self-test: does the backend compute what it should, and what to do if not",
 }
 
+LONGEST_LINE = 1000  # characters of a message
 DONE, NOT_CONVERGED, WRONG_REQUEST, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -56,10 +57,11 @@ def _run(name: str, arguments: list[str]) -> int:
 
     debug = "--debug" in arguments
     try:
-        from landscape.cli import common
+        from landscape.cli import common, outputs
 
         module = importlib.import_module(f"landscape.cli.{name}")
         options = common.parse(module.Options, name, COMMANDS[name], arguments)
+        outputs.check(name, options)
         common.start(options)
         outcome = module.execute(options)
         common.show(outcome, options)
@@ -75,6 +77,13 @@ def _run(name: str, arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return DONE
+    except OSError as error:
+        if debug:
+            raise
+        from landscape.printable import printable
+
+        named = f" {printable(error.filename, 200)}" if error.filename else ""
+        return _complain(f"file:{named} cannot be used ({error.strerror or error}); name another")
     except Exception as error:
         if debug:
             raise
@@ -98,5 +107,10 @@ def _overview() -> str:
 
 
 def _complain(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    from landscape.printable import printable
+
+    line = printable(" ".join(message.split()))
+    if len(line) > LONGEST_LINE:  # a name as long as that; what to do stands at the end
+        line = f"{line[: LONGEST_LINE // 2]}…{line[-LONGEST_LINE // 2 :]}"
+    print(f"error: {line}", file=sys.stderr)
     return WRONG_REQUEST

@@ -2,22 +2,21 @@
 
 import contextlib
 import dataclasses
-import difflib
 import io
 import json
 import math
 import re
 import shlex
 import sys
-import tomllib
 import typing
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from landscape.cli.settings import check, from_toml
 from landscape.errors import RequestError
+from landscape.printable import printable
 from landscape.progress import MakeBar, bar, no_bar
 from landscape.whole_file import whole_file
 
@@ -67,12 +66,15 @@ def parse(options: type, name: str, summary: str, arguments: Sequence[str]) -> A
     RequestError
         In one line, for whatever is wrong with the arguments. ``--help`` exits.
     """
-    options, settings = _readable(options), {}
+    options, files = _readable(options), []
     for position, argument in enumerate(arguments):
         if argument == "--config" and position + 1 < len(arguments):
-            settings = _from_toml(options, arguments[position + 1])
+            files.append(arguments[position + 1])
         elif argument.startswith("--config="):
-            settings = _from_toml(options, argument.removeprefix("--config="))
+            files.append(argument.removeprefix("--config="))
+    if len(files) > 1:
+        raise RequestError("config: given more than once; name one file")
+    settings = from_toml(options, *files) if files else {}
     default = {}
     if settings:
         # Everything a file leaves out keeps its default; required options stay required.
@@ -87,7 +89,7 @@ def parse(options: type, name: str, summary: str, arguments: Sequence[str]) -> A
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
+            found = tyro.cli(
                 options,
                 prog=f"analysis_cli.py {name}",
                 description=summary[0].upper() + summary[1:] + ".",
@@ -99,6 +101,8 @@ def parse(options: type, name: str, summary: str, arguments: Sequence[str]) -> A
         if not stop.code:
             raise
         raise RequestError(_in_one_line(complaint.getvalue(), name)) from None
+    check(found)
+    return found
 
 
 def _in_one_line(box: str, name: str) -> str:
@@ -108,6 +112,7 @@ def _in_one_line(box: str, name: str) -> str:
     if "╭" not in box:
         parts = parts[1:]  # without box characters the title is a part of its own
     wrong, *others = parts or [""]
+    wrong = re.sub(r"^Error parsing \w+: ", "", wrong)  # in front of what the options refuse
     similar = [
         re.search(r"--[\w-]+", part.partition(":")[2])
         for part in others
@@ -147,52 +152,6 @@ def _placeholder(kind: Any) -> str:
     return kind.__name__.upper()
 
 
-def _from_toml(options: type, path: str) -> dict[str, Any]:
-    try:
-        found = tomllib.loads(Path(path).read_text())
-    except OSError as error:
-        raise RequestError(f"config: {path} cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"config: {path} is no TOML file ({error})") from error
-    hints = typing.get_type_hints(options)
-    settings = {}
-    for key, value in found.items():
-        name = key.replace("-", "_")
-        if name not in hints or name == "config":
-            near = difflib.get_close_matches(name, hints, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise RequestError(f"config: {path} sets {key!r}, which is no option here{hint}")
-        settings[name] = _checked(value, hints[name], f"config: {path}: {key}")
-    return settings
-
-
-def _checked(value: Any, hint: Any, where: str) -> Any:
-    """A TOML value as its option's type; tyro checks only what comes from flags."""
-    accepted = (hint,) if typing.get_origin(hint) is typing.Literal else typing.get_args(hint)
-    accepted = accepted or (hint,)
-    words = [
-        word
-        for option in accepted
-        if typing.get_origin(option) is typing.Literal
-        for word in typing.get_args(option)
-    ]
-    if words:
-        if value in words:
-            return value
-        raise RequestError(f"{where} is {value!r}, use one of {', '.join(map(str, words))}")
-    if isinstance(value, list) and (
-        tuple in accepted or typing.get_origin(hint) is tuple or hint is tuple
-    ):
-        return tuple(value)
-    if isinstance(value, int) and not isinstance(value, bool) and float in accepted:
-        return float(value)
-    for option in accepted:
-        if isinstance(option, type) and type(value) is option:
-            return value
-    names = " or ".join(getattr(a, "__name__", str(a)) for a in accepted)
-    raise RequestError(f"{where} is {value!r}, not {names}")
-
-
 def start(options: Common) -> None:
     """Join a job's other processes and keep compiled programs, before the first computation."""
     from landscape import devices
@@ -228,7 +187,21 @@ def show(outcome: Outcome, options: Common) -> None:
         return
     from rich.console import Console
 
-    outcome.show(Console(width=None if sys.stdout.isatty() else 140, highlight=False))
+    def as_is(text: str) -> str:
+        return "\n".join(map(printable, text.split("\n")))
+
+    class AsIs(Console):
+        """Without markup and emoji codes, and with escapes for what cannot be seen."""
+
+        def render_str(self, text, **options):
+            return super().render_str(as_is(text), **options)
+
+        def render(self, renderable, options=None):
+            for part in super().render(renderable, options):
+                yield part if part.control else part._replace(text=as_is(part.text))
+
+    width = None if sys.stdout.isatty() else 140
+    outcome.show(AsIs(width=width, highlight=False, markup=False, emoji=False))
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.cli.hessian_outcome import HELD_OUT, read_density
+from landscape.cli.outputs import check_replaceable
 from landscape.errors import RequestError
 from landscape.numbers import MATRICES
 
@@ -32,6 +33,7 @@ def draw(path: Path, folder: str) -> None:
         axes["scan"] = _scan(stored)
     for name, drawn in axes.items():
         file = Path(folder) / f"{name}.png"
+        check_replaceable(file, "pictures")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             drawn.figure.savefig(file, bbox_inches="tight", dpi=200)

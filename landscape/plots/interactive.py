@@ -104,6 +104,7 @@ def interactive_html(
     )
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='generator' content='landscape'>"
         f"<title>{_words(title or 'Loss surface')}</title>"
         "<style>html,body{margin:0;height:100%}body>div{height:100vh}</style></head>"
         f"<body>{body}</body></html>\n"
