@@ -12,6 +12,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 from landscape.errors import RequestError
+from landscape.printable import printable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 _SPLITS = {
@@ -54,11 +55,6 @@ def listed(folder: Path, reference: str) -> tuple[list[str], list[Listed]]:
     return list(folders), splits
 
 
-def shown(path: Path) -> str:
-    """A path in a message of one line."""
-    return str(path) if str(path).isprintable() else ascii(str(path))
-
-
 # ---- Splits -------------------------------------------------------------------------------------
 
 
@@ -80,20 +76,20 @@ def _splits(folder: Path, what: str) -> tuple[Path, Path | None]:
         unfilled = [name for name, kind in called.items() if kind in ("test", "val")]
         if unfilled and not tests:
             raise RequestError(
-                f"{what}: no images in class folders of {shown(folder / unfilled[0])}; put them "
-                "into the folders that train has, or remove it"
+                f"{what}: no images in class folders of {printable(folder / unfilled[0])}; put "
+                "them into the folders that train has, or remove it"
             )
         return filled["train"][0], tests[0] if tests else None
     if called and all(called.values()):
         if tests:
             raise RequestError(
                 f"{what}: there are class folders in {tests[0].name} but none in train; "
-                f"use {shown(tests[0])} for its images alone"
+                f"use {printable(tests[0])} for its images alone"
             )
         example = folder / next(iter(called)) / "CLASS" / "IMAGE.png"
         raise RequestError(
             f"{what}: {' and '.join(called)} are splits, not classes; put the images into class "
-            f"folders ({shown(example)})"
+            f"folders ({printable(example)})"
         )
     return folder, None
 
@@ -107,27 +103,27 @@ def _class_folders(root: Path, what: str) -> dict[str, Path]:
     if not content.folders:
         found = "images but no class folders" if content.images else "no images"
         raise RequestError(
-            f"{what}: {found} in {shown(root)}; put them into class folders "
-            f"({shown(root / 'CLASS' / 'IMAGE.png')})"
+            f"{what}: {found} in {printable(root)}; put them into class folders "
+            f"({printable(root / 'CLASS' / 'IMAGE.png')})"
         )
     found: dict[str, Path] = {}
     seen: dict[str, Path] = {}
     own = os.path.realpath(root)
     for path in (root / name for name in content.folders):
         name, real = unicodedata.normalize("NFC", path.name), os.path.realpath(path)
-        if not name.isprintable():
+        if printable(name) != name:
             raise RequestError(
-                f"{what}: the name of class folder {str(path)!a} cannot be printed; rename it"
+                f"{what}: the name of class folder {printable(path)} cannot be printed; rename it"
             )
         if own == real or own.startswith(real.rstrip(os.sep) + os.sep):
             raise RequestError(
-                f"{what}: class folder {shown(path)} leads back to where it lies; remove it"
+                f"{what}: class folder {printable(path)} leads back to where it lies; remove it"
             )
         for other in (found.get(name), seen.get(real)):
             if other is not None:
                 raise RequestError(
-                    f"{what}: class folders {shown(path)} and {shown(other)} are one; merge them, "
-                    "or remove one"
+                    f"{what}: class folders {printable(path)} and {printable(other)} are one; "
+                    "merge them, or remove one"
                 )
         found[name] = seen[real] = path
     return found
@@ -141,7 +137,7 @@ def _ordered(folders: dict[str, Path], root: Path, what: str) -> dict[str, Path]
         for one, other in pairwise(ordered):
             if int(one) == int(other):
                 raise RequestError(
-                    f"{what}: class folders {one} and {other} in {shown(root)} are one number; "
+                    f"{what}: class folders {one} and {other} in {printable(root)} are one number; "
                     "merge or rename them"
                 )
     else:
@@ -150,8 +146,8 @@ def _ordered(folders: dict[str, Path], root: Path, what: str) -> dict[str, Path]
         # Digits and letters, or hexadecimal codes (NIST), are sorted alike in both orders.
         if len(numbers) > len(strays) and len({len(name) for name in folders}) > 1:
             raise RequestError(
-                f"{what}: folder {shown(folders[strays[0]])} lies among class folders called by "
-                "numbers, whose order it would change; move it away"
+                f"{what}: folder {printable(folders[strays[0]])} lies among class folders called "
+                "by numbers, whose order it would change; move it away"
             )
     return {name: folders[name] for name in ordered}
 
@@ -164,7 +160,9 @@ def _files(
     inner: list[set[str]] = []
     for name, folder in sorted(folders.items(), key=lambda item: labels.get(item[0], -1)):
         if name not in labels:
-            raise RequestError(f"{what}: class folder {shown(folder)} has no counterpart in train")
+            raise RequestError(
+                f"{what}: class folder {printable(folder)} has no counterpart in train"
+            )
         content = _content(folder, what)
         if not content.images:
             raise RequestError(f"{what}: {_without_images(folder, content, root, folders, what)}")
@@ -175,8 +173,8 @@ def _files(
         found.labels.extend([labels[name]] * len(paths))
     if shared := sorted(set.intersection(*inner)):
         raise RequestError(
-            f"{what}: every class folder in {shown(root)} holds a folder "
-            f"{shown(Path(shared[0]))}, so they are no classes; {_remedy(root, folders, what)}"
+            f"{what}: every class folder in {printable(root)} holds a folder "
+            f"{printable(shared[0])}, so they are no classes; {_remedy(root, folders, what)}"
         )
     return found
 
@@ -188,15 +186,15 @@ def _images_below(folder: Path, what: str) -> list[Path]:
         content = _content(here, what)
         if content.linked:
             raise RequestError(
-                f"{what}: {shown(here / content.linked[0])} is a link to a folder inside a class "
-                "folder; put its images there, or remove it"
+                f"{what}: {printable(here / content.linked[0])} is a link to a folder inside a "
+                "class folder; put its images there, or remove it"
             )
         found += [here / name for name in content.images]
         waiting += [here / name for name in content.folders]
     for path in found:
         if not os.path.isfile(path):
             raise RequestError(
-                f"{what}: {shown(path)} is a pipe, a device or a link to nothing; remove it"
+                f"{what}: {printable(path)} is a pipe, a device or a link to nothing; remove it"
             )
     return sorted(found)
 
@@ -209,16 +207,16 @@ def _without_images(
 ) -> str:
     if content.folders:
         return (
-            f"class folder {shown(folder)} holds folders but no images; "
+            f"class folder {printable(folder)} holds folders but no images; "
             f"{_remedy(root, folders, what)}"
         )
     if content.others:
-        example = shown(Path(content.others[0]))
+        example = printable(content.others[0])
         return (
-            f"class folder {shown(folder)} holds no images, but {len(content.others)} files such "
-            f"as {example}; images end with {', '.join(SUFFIXES)}: convert them, or remove it"
+            f"class folder {printable(folder)} holds no images, but {len(content.others)} files "
+            f"such as {example}; images end with {', '.join(SUFFIXES)}: convert them, or remove it"
         )
-    return f"class folder {shown(folder)} is empty; put its images there, or remove it"
+    return f"class folder {printable(folder)} is empty; put its images there, or remove it"
 
 
 def _remedy(root: Path, folders: dict[str, Path], what: str) -> str:
@@ -227,13 +225,13 @@ def _remedy(root: Path, folders: dict[str, Path], what: str) -> str:
     if len(insides) > 1 and len(insides[0]) == 1 and all(x == insides[0] for x in insides):
         some = next(iter(folders.values())) / insides[0][0]
         if _content(some, what).images:  # Tiny ImageNet's CLASS/images/
-            return f"move the images of every CLASS/{shown(Path(some.name))} up into CLASS"
+            return f"move the images of every CLASS/{printable(some.name)} up into CLASS"
     meant = list(islice(_data_below(root, what), 2))
     if not meant:
         return "put images into class folders, or remove it"
     if len(meant) == 1:
-        return f"use {shown(meant[0])}"
-    return f"use one of the folders inside, such as {shown(meant[0])}"
+        return f"use {printable(meant[0])}"
+    return f"use one of the folders inside, such as {printable(meant[0])}"
 
 
 def _data_below(root: Path, what: str, levels: int = _DEEPEST) -> Iterator[Path]:
@@ -281,7 +279,7 @@ def _content(folder: Path, what: str) -> _Content:
                     content.others.append(entry.name)
     except OSError as error:
         raise RequestError(
-            f"{what}: folder {shown(folder)} cannot be read ({error.strerror}); make it readable, "
-            "or remove it"
+            f"{what}: folder {printable(folder)} cannot be read ({error.strerror}); make it "
+            "readable, or remove it"
         ) from error
     return content

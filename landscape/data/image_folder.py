@@ -1,6 +1,6 @@
 """Folders of class folders: ``FOLDER/CLASS/IMAGE`` or ``FOLDER/{train,test,val}/CLASS/IMAGE``."""
 
-import os
+import math
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from landscape.data.class_folders import Listed, listed, shown
+from landscape.data.class_folders import Listed, listed
 from landscape.data.resizing import CENTRAL_SQUARE, Geometry, resized
 from landscape.data.splits import Data, Split, assembled
-from landscape.errors import RequestError
+from landscape.errors import OutOfMemory, RequestError
+from landscape.host import available_memory, processors
+from landscape.printable import printable
 
 MOST_PIXELS = 89_478_485  # where Pillow begins to warn
 LONGEST_SIDE = 65_535  # of a JPEG
@@ -21,8 +23,8 @@ LONGEST_SIDE = 65_535  # of a JPEG
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _GREY = frozenset({"1", "L", "LA"})
 _EIGHT_BIT = _GREY | {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"}
-_COPIES = 8  # bytes that are held for a pixel while an image is decoded and converted
-_AT_ONCE = 2**30  # bytes of all images that are being decoded
+_COPIES = 24  # bytes of memory per pixel while an image is decoded, converted and resized
+_AT_ONCE = 2**30  # bytes that several images may take at a time
 
 
 def load_folder(
@@ -70,7 +72,7 @@ def load_folder(
 
 
 def _decoded(splits: list[Listed], image_size: int | None, geometry: Geometry) -> list[Split]:
-    threads = min(8, os.cpu_count() or 1)
+    threads = min(8, processors())
     every_file = [path for split in splits for path in split.paths]
     with ThreadPoolExecutor(threads) as pool:
         heads = list(pool.map(_head, every_file))
@@ -79,15 +81,15 @@ def _decoded(splits: list[Listed], image_size: int | None, geometry: Geometry) -
     if all(size == (image_size, image_size) for size in sizes):
         image_size = None  # one geometry for all: these are cropped
     shape = (*_common_size(every_file, sizes, image_size), channels)
-    try:
-        pixels = [np.empty((len(split.paths), *shape), np.uint8) for split in splits]
-    except (MemoryError, ValueError) as error:
-        raise RequestError(
-            f"data: there is no memory for {len(every_file):,} images of {shape}; "
-            "use a smaller --image-size or fewer images"
-        ) from error
-    largest = _COPIES * max(width * height for width, height in sizes)
-    with ThreadPoolExecutor(max(1, min(threads, _AT_ONCE // largest))) as pool:
+    at_once = _COPIES * max(math.prod(shape[:2]), *(width * height for width, height in sizes))
+    needed, free = len(every_file) * math.prod(shape) + at_once, available_memory()
+    if free is not None and needed > free:
+        raise OutOfMemory(
+            f"data: {len(every_file):,} images of {shape} need {needed / 1e9:.3g} GB, "
+            f"{free / 1e9:.3g} GB are free; use a smaller --image-size or fewer images"
+        )
+    pixels = [np.empty((len(split.paths), *shape), np.uint8) for split in splits]
+    with ThreadPoolExecutor(max(1, min(threads, _AT_ONCE // at_once))) as pool:
         for split, images in zip(splits, pixels, strict=True):
 
             def decode(index: int, split: Listed = split, images: np.ndarray = images) -> None:
@@ -110,9 +112,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except RequestError:
         raise
     except Exception as error:  # Pillow's readers raise anything
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = printable(" ".join(str(error).split()) or type(error).__name__, 200)
         raise RequestError(
-            f"data: {shown(path)} cannot be read as an image ({reason}); replace or remove it"
+            f"data: {printable(path)} cannot be read as an image ({reason}); replace or remove it"
         ) from error
 
 
@@ -122,12 +124,12 @@ def _head(path: Path) -> tuple[tuple[int, int], bool]:
         width, height = image.size
         if width * height > MOST_PIXELS or max(image.size) > LONGEST_SIDE:
             raise RequestError(
-                f"data: {shown(path)} has {width}x{height} pixels; make it smaller than "
+                f"data: {printable(path)} has {width}x{height} pixels; make it smaller than "
                 f"{MOST_PIXELS:,} pixels and {LONGEST_SIDE:,} on a side"
             )
         if image.mode not in _EIGHT_BIT:
             raise RequestError(
-                f"data: {shown(path)} has pixels of mode {image.mode}; convert it to 8 bits"
+                f"data: {printable(path)} has pixels of mode {image.mode}; convert it to 8 bits"
             )
         return image.size, image.mode in _GREY
 
@@ -139,15 +141,18 @@ def _common_size(paths, sizes, image_size: int | None) -> tuple[int, int]:
     for path, size in zip(paths, sizes, strict=True):
         if size != sizes[0]:
             raise RequestError(
-                f"data: {shown(path)} has {size[0]}x{size[1]} pixels but {shown(paths[0])} has "
-                f"{sizes[0][0]}x{sizes[0][1]}; resize all with --image-size {min(sizes[0])}"
+                f"data: {printable(path)} has {size[0]}x{size[1]} pixels but "
+                f"{printable(paths[0])} has {sizes[0][0]}x{sizes[0][1]}; resize all with "
+                f"--image-size {min(sizes[0])}"
             )
     return sizes[0][1], sizes[0][0]
 
 
 def _decode(path: Path, channels: int, image_size: int | None, geometry: Geometry) -> np.ndarray:
     with _opened(path) as opened:
-        image = opened.convert("L" if channels == 1 else "RGB")
+        size, image = opened.size, opened.convert("L" if channels == 1 else "RGB")
+        if image.size != size:
+            raise ValueError("it has two sizes")
     if image_size is not None:
         return resized(image, geometry, image_size)
     return np.asarray(image).reshape(image.height, image.width, channels)

@@ -12,7 +12,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from landscape.errors import RequestError
+from landscape.errors import OutOfMemory, RequestError
+from landscape.host import available_memory
+from landscape.printable import printable
 
 # dSprites, whose images are mostly black, unpacks to 116 times its size.
 _EXPANSION, _ALLOWANCE = 200, 64 * 2**20
@@ -50,13 +52,17 @@ def read_npz(
             inside = [name.removesuffix(".npy") for name in members.namelist()]
             _require(needed, inside, what)
             wanted = [name for name in (*needed, *others) if name in inside]
+            size, free = _unpacked(members, wanted), available_memory()
+            if free is not None and size > free:
+                raise OutOfMemory(
+                    f"{what}: its arrays need {size / 1e9:.3g} GB, {free / 1e9:.3g} GB are free; "
+                    "give fewer images"
+                )
             return {name: _array(members, f"{name}.npy") for name in wanted}
     except RequestError:
         raise
-    except MemoryError as error:
-        raise RequestError(f"{what}: there is no memory for its arrays; give less") from error
     except Exception as error:  # a damaged file can raise anything
-        reason = " ".join(str(error).split())[:160] or "it is empty"
+        reason = printable(" ".join(str(error).split()), 160) or "it is empty"
         raise RequestError(
             f"{what}: not a complete .npz of plain arrays ({reason}); write it with numpy.savez"
         ) from error
@@ -65,7 +71,7 @@ def read_npz(
 def _require(needed: Sequence[str], inside: Sequence[str], what: str) -> None:
     for name in needed:
         if name not in inside:
-            some = ", ".join(each[:40] if each.isprintable() else "?" for each in inside[:5])
+            some = ", ".join(printable(each, 40) for each in inside[:5])
             raise RequestError(
                 f"{what}: no array {name!r} among {some or 'none'}; "
                 f"name the arrays {' and '.join(needed)}"
@@ -97,6 +103,10 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
         if sum(info.file_size for info in infos) > most:
             raise ValueError(f"it unpacks to more than {most:,} bytes")
         yield members
+
+
+def _unpacked(members: zipfile.ZipFile, names: Sequence[str]) -> int:
+    return sum(members.getinfo(f"{name}.npy").file_size for name in names)
 
 
 def _array(members: zipfile.ZipFile, name: str) -> np.ndarray:

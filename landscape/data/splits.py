@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import RequestError
+from landscape.printable import printable
 
 MOST_CLASSES = 2**24  # a larger label is none: networks and tables grow with it
 
@@ -175,7 +176,7 @@ def checked_names(names: Sequence[str] | np.ndarray, what: str) -> tuple[str, ..
     labels: dict[str, int] = {}
     for label, name in enumerate(map(str, given)):
         name = unicodedata.normalize("NFC", name)
-        if not name or not name.isprintable():
+        if not name or printable(name) != name:
             raise RequestError(
                 f"{what}: class name {name[:60]!r} of label {label} is empty or not printable; "
                 "rename it"

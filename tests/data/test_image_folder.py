@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from landscape.data import load
 from landscape.data.resizing import Geometry, resized
-from landscape.errors import RequestError
+from landscape.errors import OutOfMemory, RequestError
 
 RNG = np.random.default_rng(0)
 
@@ -229,15 +229,15 @@ def test_image_size_that_no_image_has_is_refused(tmp_path, pixels):
         load(str(tmp_path), image_size=pixels)
 
 
-def test_images_that_fit_into_no_memory_are_refused(tmp_path, monkeypatch):
+def test_images_that_do_not_fit_into_memory_are_refused(tmp_path, monkeypatch):
     picture(tmp_path / "a" / "1.png")
-
-    def full(*_):
-        raise MemoryError
-
-    monkeypatch.setattr("landscape.data.image_folder.np.empty", full)
-    with pytest.raises(RequestError, match="there is no memory for 1 images of"):
-        load(str(tmp_path))
+    picture(tmp_path / "a" / "2.png")
+    monkeypatch.setattr("landscape.data.image_folder.available_memory", lambda: 10_000)
+    assert len(load(str(tmp_path)).train) == 2
+    with pytest.raises(
+        OutOfMemory, match=r"2 images of \(20, 20, 3\) need 1\.2e-05 GB, 1e-05 GB are"
+    ):
+        load(str(tmp_path), image_size=20)
 
 
 def test_file_names_that_cannot_be_printed_are_escaped(tmp_path):

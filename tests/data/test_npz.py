@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from landscape.data.npz import read_npz
-from landscape.errors import RequestError
+from landscape.errors import OutOfMemory, RequestError
 
 
 def test_arrays_come_back_by_name(tmp_path):
@@ -110,7 +110,7 @@ def test_what_is_not_asked_for_is_left_unread(tmp_path):
 
 def test_a_missing_array_is_named_among_what_is_there(tmp_path):
     write(tmp_path / "a.npz", ("z\n.npy", b""), ("w.npy", b""))
-    assert "no array 'x' among ?, w; name the arrays x" in refusal(tmp_path / "a.npz")
+    assert "no array 'x' among z\\n, w; name the arrays x" in refusal(tmp_path / "a.npz")
 
 
 def test_arrays_that_unpack_to_a_hundred_times_their_size_are_read(tmp_path):
@@ -120,3 +120,12 @@ def test_arrays_that_unpack_to_a_hundred_times_their_size_are_read(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", x=images)
     assert images.nbytes > 100 * (tmp_path / "a.npz").stat().st_size
     np.testing.assert_array_equal(read_npz(tmp_path / "a.npz", ["x"], [], "data")["x"], images)
+
+
+def test_arrays_that_do_not_fit_into_memory_are_refused(tmp_path, monkeypatch):
+    np.savez(tmp_path / "a.npz", x=np.ones(1000), z=np.ones(10_000))
+    monkeypatch.setattr("landscape.data.npz.available_memory", lambda: 10_000)
+    assert read_npz(tmp_path / "a.npz", ["x"], [], "data").keys() == {"x"}
+    monkeypatch.setattr("landscape.data.npz.available_memory", lambda: 8000)
+    with pytest.raises(OutOfMemory, match=r"its arrays need 8\.13e-06 GB, 8e-06 GB are free"):
+        read_npz(tmp_path / "a.npz", ["x"], [], "data")
