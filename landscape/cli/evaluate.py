@@ -5,7 +5,7 @@ from typing import Any
 
 from landscape.cli import common, subject
 from landscape.errors import RequestError
-from landscape.numbers import percent, with_error
+from landscape.numbers import with_error
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,6 +15,7 @@ class Options(common.Common, subject.Subject):
 
 def execute(options: Options) -> common.Outcome:
     """Loss and accuracy of the split."""
+    from landscape import accuracy
     from landscape.training.evaluate import evaluate
 
     if options.objective is not None:
@@ -31,14 +32,13 @@ def execute(options: Options) -> common.Outcome:
         loaded.batch_size,
         loss=options.loss,
     )
-    data = {"split": options.split, **found}
+    data = {"split": options.split, **found, **accuracy.stored(found)}
 
     def show(console: Any) -> None:
         loss = with_error(found["loss"], found["loss_standard_error"])
-        accuracy = " % ".join(percent(*(found[f"accuracy{e}"] for e in ("", "_lower", "_upper"))))
         line = (
             f"{options.split} split, {found['examples']} images: loss {loss} (standard error), "
-            f"accuracy {accuracy} (95 % interval)"
+            f"accuracy {accuracy.told(found)}"
         )
         if options.split == "train":
             line += (
@@ -46,5 +46,7 @@ def execute(options: Options) -> common.Outcome:
                 "(--split test)"
             )
         console.print(line, markup=False)
+        if "remark" in data:
+            console.print(data["remark"], markup=False)
 
     return common.Outcome(data, show, brief=True)

@@ -73,7 +73,7 @@ _SETTINGS = (
 
 def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome:
     """Measure what was asked for; what the result file already holds is not repeated."""
-    from landscape import parameters, results
+    from landscape import accuracy, parameters, results
     from landscape.curvature import check_request
     from landscape.journal import Journal
 
@@ -92,7 +92,8 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
     settings = {name: getattr(options, name) for name in _SETTINGS}
     settings["held_out"] = {} if other is None else other.describe()["data"]
     request = {**described, **settings, "targets": ["whole", *blocks], "blocks": blocks}
-    plan, loss = _Plan(options, blocks, objective, other), objective.loss()
+    plan, measured = _Plan(options, blocks, objective, other), objective.labelled.evaluate()
+    loss, labels = measured["loss"], loaded and loaded.split.labels
     if options.linearize:
         objective = objective.linearized()
     with (
@@ -109,6 +110,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
                     **settings,
                     "norm": float(parameters.norm(objective.params)),
                     "loss": loss,
+                    **accuracy.attributes(measured.get("accuracy"), objective.examples, labels),
                     "command": common.command_line("hessian", options),
                 }
             ),

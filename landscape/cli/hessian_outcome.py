@@ -5,7 +5,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR
 from pathlib import Path
 from typing import Any
 
-from landscape import captions
+from landscape import accuracy, captions
 from landscape.cli import common
 from landscape.numbers import CHECKED, bounds, interval, number, with_error
 
@@ -60,6 +60,7 @@ def _data(stored: Any) -> tuple[dict[str, Any], bool]:
         "examples": attributes["examples"],
         "loss": attributes["loss"],
         "norm": attributes["norm"],
+        **accuracy.stored(attributes),
         "matrix": attributes["matrix"],
         "file": str(stored.path),
     }
@@ -227,6 +228,8 @@ def _targets(stored: Any, data: dict[str, Any]) -> Any:
         f"{captions.matrix(stored)} of {captions.loss(stored)}, loss {attributes['loss']:.4g}, "
         f"‖w‖ {attributes['norm']:.4g}"
     )
+    if "accuracy" in data:
+        title += f", accuracy {accuracy.told(data)}"
     columns, rows = (
         ["block", "parameters"],
         [
@@ -291,6 +294,7 @@ def _quantities(stored: Any, data: dict[str, Any]) -> list[list[str]]:
 def _remarks(stored: Any, data: dict[str, Any]) -> list[str]:
     """What a reader of the numbers should not overlook."""
     remarks, found = _unconfirmed(stored, data), data.get("data_error", {})
+    remarks += [data["remark"]] if "remark" in data else []
     if stored.attributes["top"]:
         remarks.append(CHECKED)
     if HELD_OUT not in found:

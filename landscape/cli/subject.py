@@ -393,9 +393,9 @@ def _objective(options: Subject, loaded: Loaded, batch_size: int, *, divide: boo
             "augmentation": "none",
             # GroupNorm and LayerNorm keep no statistics
             "normalisation_statistics": "none" if loaded.state is None else "running",
-            "split_size": loaded.split_size,
             **loaded.record,
         },
+        split_size=loaded.split_size,
     )
 
 

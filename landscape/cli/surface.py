@@ -78,6 +78,8 @@ def summary(
     """
     import numpy as np
 
+    from landscape import accuracy
+
     path, written = paths[-1], written or {}
     each = {os.fspath(one): surface_pictures.read(one) for one in paths}
     found = each[os.fspath(path)]
@@ -114,6 +116,7 @@ def summary(
         "cosine": None if found.is_line else found.cosine,
         "lengths": list(found.lengths),
         "explained": found.attributes.get("explained"),
+        **accuracy.stored(found.attributes),
         "written": list(written),
         "cells_left_out": {name: count for name, count in written.items() if count},
     }
@@ -127,6 +130,7 @@ def summary(
             ["points", points],
             *([name.replace("_", " ") + " of the checkpoint", _number(value)]
               for name, value in centre.items() if not name.endswith(("_error", "_converged"))),
+            *([["accuracy of the checkpoint", accuracy.told(data)]] if "accuracy" in data else []),
             ["smallest, largest loss", f"{_number(data['minimum'])}, {_number(data['maximum'])}"],
             ["largest standard error, for the population" + condition,
              _number(largest["population"])],
@@ -145,6 +149,8 @@ def summary(
         if data["explained"]:
             rows.append(["variance along them", ", ".join(f"{v:.1%}" for v in data["explained"])])
         console.print(common.grid("Loss surface", ("quantity", "value"), rows))
+        if "remark" in data:
+            console.print(data["remark"], markup=False)
         if len(each) > 1:
             console.print(f"{len(each)} surfaces; the numbers are those of the last")
         if uncertain:

@@ -83,6 +83,7 @@ def _compute(options: Any, make_bar: MakeBar, plane: Any = None, ranges: Any = N
             adaptive=options.adaptive,
             mesh=mesh,
             out=path,
+            labels=loaded and loaded.split.labels,
             origin=results.provenance(**settings, command=common.command_line("surface", options)),
             progress=advance,
         )

@@ -1,5 +1,6 @@
 """The loss over a plane or along a line through the parameters, point by point, resumable."""
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from landscape import parameters
+from landscape import accuracy, parameters
 from landscape.errors import RequestError
 from landscape.objective import Objective
 from landscape.parameters import Tree
@@ -30,6 +31,7 @@ def compute_surface(
     adaptive: float | None = None,
     mesh: Mesh | None = None,
     out: str | os.PathLike | None = None,
+    labels: np.ndarray | None = None,
     request: Mapping[str, Any] | None = None,
     origin: Mapping[str, Any] | None = None,
     progress: Callable[..., object] | None = None,
@@ -61,6 +63,9 @@ def compute_surface(
     out
         Result file. Points are kept as they are finished: after a kill the same call goes on.
         The directions are stored in it under ``directions/{x,y}/<parameter name>``.
+    labels
+        Labels of the first objective's examples (N,): with them the file says whether its accuracy
+        at the checkpoint is better than answering with the most frequent one.
     request, origin
         What else identifies the computation, and provenance, for the file.
     progress
@@ -119,7 +124,13 @@ def compute_surface(
     if out is None:
         store.start(measurement.centre())
     else:
-        store.open(out, describe(), measurement.centre, origin or {})
+        centre, facts = functools.cache(measurement.centre), dict(origin or {})
+        if not os.path.exists(out):  # else they are in it
+            share = centre().get(f"{next(iter(objectives))}_acc")
+            share = None if share is None else share / 100
+            examples = next(iter(objectives.values())).examples
+            facts |= accuracy.attributes(share, examples, labels)
+        store.open(out, describe(), centre, facts)
     if metric is not None and metric not in store.metrics:
         raise RequestError(f"metric: there is no {metric!r}; use {', '.join(store.metrics)}")
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 import numpy as np
-import scipy.stats
 from jax.sharding import Mesh
 
+from landscape.accuracy import attributes
 from landscape.data.loader import batches
 from landscape.data.preprocessing import DEFAULT, preprocess
 from landscape.data.splits import Split
@@ -15,8 +15,6 @@ from landscape.devices import gathered, place
 from landscape.devices import split as divided
 from landscape.lifetimes import kept_with
 from landscape.losses import get_loss, is_correct
-
-CONFIDENCE = 0.95  # of the interval around an accuracy
 
 
 def evaluate(
@@ -50,13 +48,9 @@ def evaluate(
     -------
     ``loss`` and ``accuracy`` (means over examples) and ``examples``; for both means how far they
     are from those of the population that the split was drawn from: ``loss_standard_error``, and
-    ``accuracy_lower`` and ``accuracy_upper``, Wilson's interval at 95 % confidence. For what counts
-    as correct see `landscape.losses.is_correct`.
-
-    References
-    ----------
-    Wilson, Probable inference, the law of succession, and statistical inference, J. Am. Stat.
-    Assoc. 22 (1927).
+    ``accuracy_lower`` and ``accuracy_upper``, Wilson's interval at 95 % confidence; whether the
+    accuracy is ``at_chance``, see `landscape.accuracy`. For what counts as correct see
+    `landscape.losses.is_correct`.
     """
     devices = 1 if mesh is None else mesh.size
     size = -(-min(batch_size, len(split)) // devices) * devices
@@ -71,13 +65,10 @@ def evaluate(
             found.append(gathered(values)[:count])
     losses, right = np.concatenate(losses).astype(np.float64), np.concatenate(right)
     count = len(losses)
-    wilson = scipy.stats.binomtest(int(right.sum()), count).proportion_ci(CONFIDENCE, "wilson")
     return {
         "loss": float(losses.mean()),
         "loss_standard_error": float(losses.std(ddof=1)) / count**0.5 if count > 1 else np.inf,
-        "accuracy": float(right.mean()),
-        "accuracy_lower": float(wilson.low),
-        "accuracy_upper": float(wilson.high),
+        **attributes(float(right.mean()), count, split.labels),
         "examples": count,
     }
 
