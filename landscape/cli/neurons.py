@@ -30,6 +30,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
 
     if options.objective is not None:
         raise RequestError("objective: activity needs the network itself; use --checkpoint")
+    subject.refuse_unused(options, "neurons", "loss", "l2", "devices", "remat")
     loaded = subject.load(options, labels=False)
     path = subject.result_path(options, loaded, "neurons")
     prepare, model = preprocess(loaded.preprocessing), loaded.model

@@ -41,6 +41,7 @@ def execute(options: Options, make_bar: MakeBar | None = None) -> common.Outcome
 
     if options.objective is not None:
         raise RequestError("objective: a kernel needs the network itself; use --model or Python")
+    subject.refuse_unused(options, "ntk", "loss", "l2", "devices", "remat")
     loaded = subject.load(options, checkpoint=False, labels=False)
     name = "ntk" if options.head == "zeros" else f"ntk-{options.head}"
     path = subject.result_path(options, loaded, name)
