@@ -27,7 +27,7 @@ from landscape.errors import OtherVersion, RequestError
 from landscape.hdf5 import Hdf5, reading
 from landscape.records import as_json, difference, other_precision
 from landscape.result_layout import Field
-from landscape.whole_file import cannot_write, temporary_beside
+from landscape.whole_file import cannot_write, is_full_or_broken, temporary_beside
 
 # Of the provenance: what may differ between the sessions that fill one file.
 ENVIRONMENT = ("versions", "device", "backend")
@@ -443,8 +443,10 @@ def _moved_to_a_free_place(temporary: Path, path: Path) -> bool:
         os.link(temporary, path)
     except FileExistsError:
         return False
-    except OSError:  # a file system without hard links
-        try:
+    except OSError as error:
+        if is_full_or_broken(error):
+            raise
+        try:  # a file system without hard links
             path.touch(exist_ok=False)
         except FileExistsError:
             return False

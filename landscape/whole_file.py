@@ -15,6 +15,11 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORGOTTEN = 24 * 3600.0  # seconds, after which a temporary file is one of a killed process
 
 
+def is_full_or_broken(error: OSError) -> bool:
+    """Whether the disk is at fault, and not the file's name or the rights to it."""
+    return error.errno in (*_FULL, errno.EIO)
+
+
 def cannot_write(what: str, path: str | os.PathLike, error: OSError) -> RequestError:
     """The line for a file that cannot be written: which, why, and what to do.
 

@@ -6,8 +6,12 @@ an item of its own, which analyses do not read.
 """
 
 import json
-import os.path
-from contextlib import AbstractContextManager
+import math
+import os
+import re
+import reprlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +21,34 @@ from landscape.checkpoints.containers.orbax import quiet
 from landscape.checkpoints.flat import nested
 from landscape.errors import RequestError
 from landscape.models import registry
-from landscape.whole_file import whole_file
+from landscape.printable import printable
+from landscape.whole_file import cannot_write, whole_file
 
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 BATCH_STATS = "batch_stats"
+_LONGEST = 64 * 2**20  # bytes of a configuration
+_ENTRIES = {  # of a configuration, where they are there
+    "schema": int,
+    "steps": int,
+    "training": dict,
+    "data": dict,
+    "preprocessing": str | None,
+    "class_names": list | None,
+}
+_DATA = {
+    "reference": str,
+    "holdout": float | int | None,
+    "seed": int,
+    "image_size": int | None,
+    "class_names": list | None,
+    "train_examples": int,
+    "train_hash": str,
+    "test_examples": int | None,
+    "test_hash": str | None,
+}
+_RANGES = {"seed": (0, 2**32), "image_size": (1, 2**16), "steps": (0, 2**63)}
 
 
 class Writer:
@@ -40,24 +66,34 @@ class Writer:
         import orbax.checkpoint as ocp
 
         self._ocp, self._folder = ocp, folder
-        with quiet():
+        with quiet(), _failure_told(folder):
             self._manager = ocp.CheckpointManager(
                 (folder / CHECKPOINTS).absolute(),
-                options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+                options=ocp.CheckpointManagerOptions(
+                    max_to_keep=keep, create=True, cleanup_tmp_directories=True
+                ),
             )
 
     def __enter__(self) -> "Writer":
         return self
 
-    def __exit__(self, *_) -> None:
-        with quiet():
+    def __exit__(self, kind: type | None, *_) -> None:
+        # What ended the block is told, not that a save in the background failed too.
+        told = _failure_told(self._folder) if kind is None else suppress(Exception)
+        with quiet(), told:
             self._manager.close()
 
     def save(self, step: int, params: Any, state: Any) -> None:
-        """Save a step; returns once the values are copied, the files follow in the background."""
+        """Save a step; returns once the values are copied, the files follow in the background.
+
+        Raises
+        ------
+        RequestError
+            If it cannot be written, or the one before could not; so does the end of the block.
+        """
         standard = self._ocp.args.StandardSave
         items = self._ocp.args.Composite(params=standard(params), state=standard(state))
-        with quiet():
+        with quiet(), _failure_told(self._folder):
             self._manager.save(step, args=items, force=True)
 
     def restore(self, step: int, params: Any, state: Any) -> tuple[Any, Any]:
@@ -120,11 +156,12 @@ def save_params(
     if batch_stats is not None:
         items[BATCH_STATS] = standard(batch_stats)
     write_config(folder, config)  # first: what is interrupted then has no complete checkpoint yet
-    try:
-        with quiet(), ocp.CheckpointManager((folder / CHECKPOINTS).absolute()) as manager:
-            manager.save(step, args=ocp.args.Composite(**items), force=True)
-    except OSError as error:
-        raise RequestError(f"out: {folder} cannot be written ({error.strerror})") from error
+    with (
+        quiet(),
+        _failure_told(folder),
+        ocp.CheckpointManager((folder / CHECKPOINTS).absolute()) as manager,
+    ):
+        manager.save(step, args=ocp.args.Composite(**items), force=True)
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
@@ -205,6 +242,8 @@ def read_config(folder: Path) -> dict | None:
 
 def _json(path: Path) -> Any:
     try:
+        if path.stat().st_size > _LONGEST:
+            raise ValueError(f"it has more than {_LONGEST:,} bytes")
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise RequestError(
@@ -215,16 +254,41 @@ def _json(path: Path) -> Any:
 def _check_config(config: Any, path: Path) -> None:
     if not isinstance(config, dict):
         raise RequestError(f"checkpoint: {path} is no JSON object; restore it")
-    for name, kind in {"data": dict, "preprocessing": str | None}.items():
-        if name in config and not isinstance(config[name], kind):
-            raise RequestError(
-                f"checkpoint: {path} has {config[name]!r:.60} as its {name}; restore it"
-            )
+    _check_entries(config, _ENTRIES, path, "")
+    _check_entries(config.get("data", {}), _DATA, path, "data.")
     if "model" in config:
         try:
             registry.checked_request(config["model"])
         except RequestError as error:
             raise RequestError(f"checkpoint: {path} describes no model ({error})") from error
+
+
+def _check_entries(found: dict, kinds: dict[str, Any], path: Path, where: str) -> None:
+    """Refuse entries of another type, of whatever kind JSON knows."""
+    for name, kind in kinds.items():
+        if name not in found:
+            continue
+        value = found[name]
+        right = isinstance(value, kind) and not isinstance(value, bool)
+        low, high = _RANGES.get(name, (-math.inf, math.inf))
+        if not right or (isinstance(value, int | float) and not low <= value < high):
+            shown = printable(reprlib.repr(value), 60)
+            raise RequestError(f"checkpoint: {path} has {shown} as its {where}{name}; restore it")
+
+
+@contextmanager
+def _failure_told(folder: Path) -> Iterator[None]:
+    """Whatever Orbax and TensorStore raise where they cannot write, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write("out", folder, error) from error
+    except (ValueError, RuntimeError) as error:
+        number = re.search(r"(?:os_error_code='|OS error )(\d+)", str(error))
+        if number is None:
+            raise
+        found = OSError(int(number[1]), os.strerror(int(number[1])))
+        raise cannot_write("out", folder, found) from error
 
 
 def _damage_told(folder: Path, step: int) -> AbstractContextManager[None]:

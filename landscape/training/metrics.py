@@ -4,10 +4,13 @@ import json
 import math
 import os
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from landscape.errors import RequestError
+from landscape.whole_file import cannot_write, whole_file
 
 # Values are fetched from the devices this many steps late: they are ready by then, the devices
 # never wait for the host, and the host does not run further ahead than this.
@@ -26,25 +29,39 @@ class MetricLog:
         The file; None writes nothing (all processes but the first).
     step
         The step from which training goes on; 0 starts anew.
+
+    Raises
+    ------
+    RequestError
+        Here and in every method if the file cannot be written; here also if it is damaged.
     """
 
     def __init__(self, path: Path | None, step: int):
         self.last: dict[str, float] = {}
         self._pending: deque[dict[str, Any]] = deque()
         self._file: TextIO | None = None
+        self._path = path
         if path is not None:
             kept = [line for line in read(path) if line["step"] <= step]
-            partial = path.with_name(f".{path.name}.partial")
-            partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-            partial.replace(path)
-            self._file = path.open("a")
+            with whole_file(path) as partial:
+                partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            with self._failure_told():
+                self._file = path.open("a")
 
     def __enter__(self) -> "MetricLog":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind: type | None, *_) -> None:
         if self._file is not None:
-            self._file.close()
+            with self._failure_told() if kind is None else suppress(OSError):
+                self._file.close()
+
+    @contextmanager
+    def _failure_told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write("out", self._path, error) from error
 
     def add(self, **values: Any) -> None:
         """Note a line; values may be arrays that are still being computed.
@@ -69,8 +86,9 @@ class MetricLog:
         while self._pending:
             self._write(self._pending.popleft())
         if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            with self._failure_told():
+                self._file.flush()
+                os.fsync(self._file.fileno())
 
     def _write(self, values: dict[str, Any]) -> None:
         line = {name: _number(value) for name, value in values.items()}
@@ -83,15 +101,32 @@ class MetricLog:
                 )
         self.last = line
         if self._file is not None:
-            self._file.write(json.dumps(line) + "\n")
+            with self._failure_told():
+                self._file.write(json.dumps(line) + "\n")
 
 
 def read(path: Path) -> list[dict[str, float]]:
-    """The complete lines of a metrics file; none if there is no file."""
+    """The complete lines of a metrics file; none if there is no file.
+
+    Raises
+    ------
+    RequestError
+        If one of them is damaged.
+    """
     if not path.is_file():
         return []
-    lines = path.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    *lines, _ = path.read_bytes().split(b"\n")  # what is behind the last one was not finished
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(json.loads(line))
+            if not isinstance(found[-1], dict) or type(found[-1].get("step")) is not int:
+                raise ValueError("no step")
+        except (ValueError, RecursionError) as error:
+            raise RequestError(
+                f"out: line {number} of {path} is damaged; delete that line, or name a new folder"
+            ) from error
+    return found
 
 
 def _number(value: Any) -> int | float:
