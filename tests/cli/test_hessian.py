@@ -115,6 +115,9 @@ def test_other_matrices(measure, kind):
     largest = np.linalg.eigvalsh(dense(objective))[-1]
     found = measure("--matrix", kind, "--blocks", "none", "--ends", "max")
     assert found["matrix"] == kind
+    assert found["loss"] == pytest.approx(
+        make().loss(), rel=1e-6
+    )  # drawn labels have no part in it
     assert found["lambda_max"]["lower"] <= largest <= found["lambda_max"]["upper"]
 
 
