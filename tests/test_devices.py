@@ -10,6 +10,7 @@ from landscape.errors import RequestError
 def test_a_mesh_has_as_many_devices_as_asked_for():
     assert devices.data_mesh().size == 8
     assert devices.data_mesh(3).axis_names == ("data",)
+    assert devices.data_mesh(np.int64(3)).size == 3
     with pytest.raises(RequestError, match="9 asked for, 8 available"):
         devices.data_mesh(9)
 

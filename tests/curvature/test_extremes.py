@@ -258,3 +258,41 @@ def test_a_killed_search_goes_on_at_the_last_product(tmp_path, monkeypatch, kill
         assert resumed[name].lambda_max == undisturbed[name].lambda_max
         assert resumed[name].runs == undisturbed[name].runs
         assert again.count(name) == max(0, resumed[name].lambda_max.products - killed_at)
+
+
+def kinked(scale=1.0):
+    """Finite everywhere, without a second derivative along ``b``."""
+
+    def loss(w, batch):
+        return (w["a"] ** 2 + jnp.sqrt(jnp.abs(w["b"])) + w["c"] ** 2 * scale) * batch
+
+    return Objective(loss, {name: jnp.float32(name != "b") for name in "abc"}, [jnp.ones(3)])
+
+
+@pytest.mark.parametrize("order", ["abc", "bca", "cab"])
+def test_an_error_names_the_block_that_it_is_of(order):
+    finished = []
+    with pytest.raises(RequestError, match=r"block 'the b': product: .* 1 is not finite"):
+        block_extremes(
+            kinked(),
+            {f"the {name}": [name] for name in order},
+            found=lambda name, _: finished.append(name),
+        )
+    assert "the b" not in finished
+
+
+def test_an_error_of_the_shared_product_names_the_block_that_cannot_be_differentiated():
+    def twice(x):  # no derivative of it
+        return jax.pure_callback(lambda x: 2 * x, jax.ShapeDtypeStruct((), "f4"), x)
+
+    def loss(w, batch):
+        return (w["a"] ** 2 + twice(w["b"]) + w["c"] ** 2) * batch
+
+    objective = Objective(loss, {name: jnp.ones(()) for name in "abc"}, [jnp.ones(3)])
+    with pytest.raises(RequestError, match="block 'middle': loss: no hessian product"):
+        block_extremes(objective, {"first": ["a"], "middle": ["b"], "last": ["c"]})
+
+
+def test_the_whole_matrix_has_no_name_in_errors():
+    with pytest.raises(RequestError, match=r"^product: "):
+        extremes(kinked())

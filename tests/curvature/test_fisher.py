@@ -1,3 +1,5 @@
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,6 +102,16 @@ def test_drawn_targets_belong_to_their_parameters_and_data():
         with pytest.raises(RequestError, match=r"drawn for the old ones; draw anew, with fisher\("):
             exchange()
     assert drawn.describe()["drawn_targets"] == {"draws": 2, "seed": 3}
+    same = fisher(softmax_regression(), samples=np.int64(2), seed=np.int64(3))
+    assert json.dumps(same.describe()) == json.dumps(drawn.describe())
+
+
+def test_the_objective_of_the_datas_own_targets_is_at_hand():
+    made = softmax_regression()
+    drawn = fisher(fisher(made), seed=1).with_l2(0.5)
+    assert drawn.loss() != made.with_l2(0.5).loss()
+    assert drawn.labelled.evaluate() == made.with_l2(0.5).evaluate()
+    assert made.labelled is made
 
 
 def test_draws_depend_on_the_seed_and_not_on_batches_or_devices():

@@ -4,6 +4,7 @@ from spectra import SPECTRA, Diagonal
 
 from landscape.curvature import power_iteration
 from landscape.errors import RequestError
+from landscape.journal import Journal
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -37,3 +38,11 @@ def test_a_vanishing_operator_and_no_iterations():
     assert power_iteration(Diagonal(np.zeros(5)), iterations=3).estimate == 0
     with pytest.raises(RequestError, match="below 1"):
         power_iteration(Diagonal([1.0]), iterations=0)
+
+
+def test_numpy_numbers_are_kept_as_numbers(tmp_path):
+    numbers = {"iterations": np.int64(20), "tolerance": np.float32(1e-3), "seed": np.int64(1)}
+    plain = {name: value.item() for name, value in numbers.items()}
+    journal = Journal.of_request(tmp_path / "state", {})
+    found = power_iteration(Diagonal(SPECTRA["no gap"]), **numbers, journal=journal)
+    assert found == power_iteration(Diagonal(SPECTRA["no gap"]), **plain)

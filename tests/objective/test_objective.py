@@ -518,3 +518,37 @@ def test_misspelt_choices_and_single_batches_are_refused():
         make().with_second_derivative("central")
     with pytest.raises(RequestError, match=r"this is one batch; pass a list of batches, \[batch\]"):
         make({"x": np.ones(3, "f4")})
+
+
+def test_own_facts_are_described_whatever_a_record_calls_so():
+    names = ("examples", "data_hash", "parameters_hash", "l2", "curvature", "split_size")
+    record = {**dict.fromkeys(names, "many"), "draws": 0, "drawn_targets": 1, "loss_name": "mse"}
+    plain = network_objective(l2=0.1, split_size=50)
+    made = network_objective(l2=0.1, split_size=50, record=record)
+    facts = plain.describe()
+    assert {name: made.describe()[name] for name in facts} == facts
+    assert made.describe()["loss_name"] == "mse"
+    assert made.with_params(made.params).loss() == plain.loss()  # no targets were drawn
+
+
+def test_the_size_of_the_split_belongs_to_the_data():
+    made = network_objective(split_size=np.int64(50))
+    assert made.describe()["split_size"] == made.split_size == 50
+    for kept in (made.with_l2(0.1), made.with_params(made.params), made.subset(range(5))):
+        assert kept.split_size == 50
+    assert made.block(["second"]).split_size == 50
+    other = made.with_batches(made.subset(range(5)).batches)
+    assert other.split_size is None
+    assert "split_size" not in other.describe()
+
+
+@pytest.mark.parametrize("size", ["many", 0, -3, 40.5, True, [50]])
+def test_a_split_size_that_is_none_is_refused(size):
+    with pytest.raises(RequestError, match=r"split_size: .* is no number of examples"):
+        network_objective(split_size=size)
+
+
+def test_a_split_is_no_smaller_than_the_examples_from_it():
+    assert network_objective(split_size=37).examples == 37
+    with pytest.raises(RequestError, match="split_size: 36, and there are 37 examples"):
+        network_objective(split_size=36).loss()

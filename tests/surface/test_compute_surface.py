@@ -1,4 +1,3 @@
-
 import h5py
 import jax
 import jax.numpy as jnp
@@ -383,3 +382,9 @@ def test_directions_must_fit():
     made = objective()
     with pytest.raises(RequestError, match="the y direction is no tree"):
         compute_surface(made, (made.params, {"other": jnp.ones(3)}), X, Y)
+
+
+def test_directions_of_other_shapes_are_refused_not_broadcast():
+    made = Objective(lambda w, b: b * jnp.sum(w**2), jnp.ones((2, 3)), [jnp.ones(2)])
+    with pytest.raises(RequestError, match=r"x direction: 'params' has shape \(\), not \(2, 3\)"):
+        compute_surface(made, [jnp.ones(())], [0.0, 1.0])

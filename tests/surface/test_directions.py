@@ -232,3 +232,16 @@ def test_the_rows_of_an_embedding_table_are_its_filters():
     found = random_direction(table, 0)["embed"]["embedding"]
     expected = jnp.linalg.norm(table["embed"]["embedding"], axis=1)
     np.testing.assert_allclose(jnp.linalg.norm(found, axis=1), expected, rtol=1e-5)
+
+
+def test_parameters_and_seeds_may_be_of_numpy():
+    rng = np.random.default_rng(0)
+    host = {"kernel": rng.normal(size=(3, 4)).astype("f4")}
+    device = jax.tree.map(jnp.asarray, host)
+    expected = random_direction(device, 3)["kernel"]
+    for params, seed in ((host, 3), (device, np.int64(3)), (host, jax.random.key(3))):
+        np.testing.assert_array_equal(random_direction(params, seed)["kernel"], expected)
+    with pytest.raises(RequestError, match="leaf 'kernel' is int64, not a floating array"):
+        random_direction({"kernel": np.ones((3, 4), int)}, 3)
+    with pytest.raises(RequestError, match=r"ignore: '\(' is no regular expression"):
+        random_direction(host, 3, ignore="(")

@@ -73,6 +73,15 @@ def test_the_whole_split_is_not_the_population():
     assert errors(losses_of(values))[1] is None  # nobody said how large the split is
 
 
+@pytest.mark.parametrize("said", ["many", 0, 404, None, {"of": 1}])
+def test_a_record_decides_no_error(said):
+    values = drawn(1.0, 1.0, 0)
+    made = losses_of(values, record={"split_size": said})
+    assert errors(made) == errors(losses_of(values))
+    made = losses_of(values, record={"split_size": said}, split_size=404)
+    assert errors(made) == errors(losses_of(values, split_size=404))
+
+
 def test_a_single_example_has_no_error_and_equal_ones_have_zero():
     assert np.isnan(errors(losses_of(np.ones(1, "f4")))[0])
     assert errors(losses_of(np.full(COUNT, 0.1, "f4")))[0] == 0
