@@ -12,7 +12,7 @@ class Page(HTMLParser):
 
     def __init__(self, text: str):
         super().__init__(convert_charrefs=True)
-        self.open, self.tags, self.words = [], [], []
+        self.open, self.tags, self.words, self.told = [], [], [], []
         self.feed(text)
         self.close()
         assert not self.open
@@ -21,15 +21,22 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attributes)))
         if tag not in VOID:
             self.open.append(tag)
+            self.told.append([tag, ""])
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
         self.words.append(data)
+        if self.told:
+            self.told[-1][1] += data
 
     def all(self, tag):
         return [attributes for name, attributes in self.tags if name == tag]
+
+    def texts(self, tag):
+        """What directly follows each opening of a tag."""
+        return [text for name, text in self.told if name == tag]
 
     @property
     def text(self):

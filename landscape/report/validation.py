@@ -205,7 +205,10 @@ def _surface(data: dict, attributes: dict, say: Callable[[str], object]) -> str:
         return "ycoordinates missing"
     for name, length in zip(("xcoordinates", "ycoordinates"), done.shape[::-1], strict=False):
         if not _are_coordinates(data[name], length):
-            return f"{name} {_described(data[name])} are not {length} finite, rising numbers"
+            return (
+                f"{name} {_described(data[name])} are not {length} finite, rising numbers, as many "
+                f"as done {done.shape} has"
+            )
         data[name] = data[name].astype(np.float64)
     marks = data.get("interpolated")
     if marks is not None and not (_is_mask(marks) and marks.shape == done.shape):
