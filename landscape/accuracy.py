@@ -10,6 +10,8 @@ import numpy as np
 from landscape.numbers import percent
 
 CONFIDENCE = 0.95  # of the interval around an accuracy
+_INTERVAL = ("accuracy", "accuracy_lower", "accuracy_upper")
+UNKNOWN = dict.fromkeys([*_INTERVAL, "most_frequent_label", "at_chance"])
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
@@ -36,7 +38,7 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 def attributes(
     accuracy: float | None, examples: int, labels: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """What is stored of an accuracy; empty for None and for what is no share of the examples.
+    """What is stored of an accuracy; None where it is not known, or is no share of the examples.
 
     Parameters
     ----------
@@ -55,10 +57,10 @@ def attributes(
         lower end is not above that, so that answering always with this label may do as well.
     """
     if accuracy is None or not abs(accuracy - 0.5) <= 0.5 + 1e-4:
-        return {}
+        return UNKNOWN
     share = round(accuracy * examples) / examples  # a sum may have been rounded
     lower, upper = wilson(share, examples)
-    found = {"accuracy": share, "accuracy_lower": lower, "accuracy_upper": upper}
+    found = {**UNKNOWN, "accuracy": share, "accuracy_lower": lower, "accuracy_upper": upper}
     if labels is None:
         return found
     most = float(np.unique(labels, return_counts=True)[1].max() / len(labels))
@@ -67,8 +69,12 @@ def attributes(
 
 def stored(of: Mapping[str, Any]) -> dict[str, Any]:
     """The same from the attributes of a result file, for ``--json``: with the remark, if any."""
-    names = ("accuracy", "accuracy_lower", "accuracy_upper", "most_frequent_label", "at_chance")
-    found = {name: of[name] for name in names if name in of}
+    # Of other types they are of a user's record, which may hold any name.
+    if not all(isinstance(of.get(name), float) for name in _INTERVAL):
+        return {}
+    found = {name: of[name] for name in _INTERVAL}
+    if isinstance(of.get("at_chance"), bool) and isinstance(of.get("most_frequent_label"), float):
+        found |= {name: of[name] for name in ("most_frequent_label", "at_chance")}
     return {**found, "remark": remark(found)} if found.get("at_chance") else found
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from landscape.numbers import MATRICES, count, number, percent
+from landscape.numbers import MATRICES, count, number
 from landscape.printable import printable
 from landscape.results import Stored
 
@@ -44,15 +44,6 @@ def images(stored: Stored) -> str:
     name = stored.attributes.get("data")
     own = f"({printable(name, _LONGEST)})" if isinstance(name, str) else None
     return " ".join(filter(None, (known, split, "images", own)))
-
-
-def accuracy(stored: Stored) -> str:
-    """The network's accuracy over those images, in percent; empty where it is not stored."""
-    has = stored.attributes
-    if "accuracy" not in has:
-        return ""
-    ends = (has.get(f"accuracy_{end}", float("nan")) for end in ("lower", "upper"))
-    return " ".join(filter(None, percent(has["accuracy"], *ends))) + " %"
 
 
 def loss(stored: Stored) -> str:
@@ -100,7 +91,7 @@ def interpolated(stored: Stored) -> int:
 def step(stored: Stored) -> int | None:
     """The training step of the checkpoint; None where it is not known."""
     found = stored.attributes.get("checkpoint_step")
-    return None if found is None or found < 0 else int(found)
+    return found if isinstance(found, int) and found >= 0 else None
 
 
 def departures(stored: Stored, last_step: int | None = None) -> list[str]:

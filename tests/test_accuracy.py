@@ -18,11 +18,13 @@ def test_a_share_is_stored_as_a_whole_number_of_examples():
     found = accuracy.attributes(float(np.float32(1 / 3)) + 1e-7, 3)
     assert found["accuracy"] == 1 / 3
     assert accuracy.attributes(1.0000001, 30)["accuracy"] == 1
-    assert "at_chance" not in found  # nobody said what the labels are
+    assert found["at_chance"] is None  # nobody said what the labels are
     assert accuracy.told(found) == "33.3 % [6.14, 79.3] (95 % interval)"
     for none in (None, float("nan"), 87.0, -0.5):  # no share of examples
-        assert accuracy.attributes(none, 30) == {}
-        assert accuracy.told({}) == ""
+        unknown = accuracy.attributes(none, 30)
+        assert set(unknown.values()) == {None}
+        assert accuracy.stored(unknown) == {}
+    assert accuracy.told({}) == ""
 
 
 LABELS = np.repeat(np.arange(10), 36)

@@ -111,7 +111,7 @@ def summary(
         "largest_split_error": largest["split"],
         "not_finite": int((found.done & ~np.isfinite(loss)).sum()),
         **sharpness,
-        "confidence": found.attributes.get("confidence"),
+        "confidence": found.attributes.get("confidence") if sharpness else None,
         "batchnorm": found.attributes.get("batchnorm"),
         "cosine": None if found.is_line else found.cosine,
         "lengths": list(found.lengths),

@@ -124,8 +124,8 @@ def compute_surface(
     if out is None:
         store.start(measurement.centre())
     else:
-        centre, facts = functools.cache(measurement.centre), dict(origin or {})
-        if not os.path.exists(out):  # else they are in it
+        centre, facts = functools.cache(measurement.centre), {**(origin or {}), **accuracy.UNKNOWN}
+        if not os.path.exists(out):  # else it is known from there
             share = centre().get(f"{next(iter(objectives))}_acc")
             share = None if share is None else share / 100
             examples = next(iter(objectives.values())).examples

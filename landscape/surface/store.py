@@ -97,8 +97,8 @@ class Store:
             done=shape,
             constants=constants,
             origin={
+                **described,  # a user's record may hold any name
                 **origin,
-                **described,
                 **self._facts,
                 "metrics": list(centre),
                 "centre": dict(centre),
@@ -181,5 +181,5 @@ def _facts(plane: Plane, params: Tree) -> dict[str, Any]:
     return {
         "cosine": cosine(*plane.directions) if len(plane.directions) == 2 else float("nan"),
         **{f"length_{axis}": length for axis, length in zip("xy", lengths, strict=False)},
-        **({} if plane.explained is None else {"explained": list(plane.explained)}),
+        "explained": None if plane.explained is None else list(plane.explained),
     }
