@@ -116,9 +116,12 @@ def load(options: Subject, *, checkpoint: bool = True, labels: bool = True) -> L
             f"data: images are {images.image_shape}, {model.name} of this checkpoint takes "
             f"{tuple(model.image_shape)}; use other --data"
         )
-    label_record: dict[str, Any] = {}
+    class_labels: dict[str, int] | None = None
     if labels:
-        images, label_record = _with_labels_of(options, found, model, images)
+        images, made = _with_labels_of(options, found, model, images)
+        if made.how in ("by number", "by position"):
+            data_record["labels"] = made.how
+        class_labels = None if made.unchanged else made.of
     if found:
         checkpoints.check_whole(found, model, f"checkpoint {options.checkpoint}")
     split = images.train if options.split == "train" else images.test
@@ -153,7 +156,7 @@ def load(options: Subject, *, checkpoint: bool = True, labels: bool = True) -> L
             **_other_geometry(preprocessing, geometry),
             "checkpoint_step": -1 if found is None or found.step is None else found.step,
             "data": {**data_record, "examples": len(split), "hash": split.hash},
-            **label_record,
+            **({} if class_labels is None else {"class_labels": class_labels}),
         },
     )
 
@@ -232,26 +235,19 @@ def _compared_with_training(
     return {}
 
 
-def _with_labels_of(
-    options: Subject, found: Any, model: Any, images: Any
-) -> tuple[Any, dict[str, Any]]:
-    """The data with the network's labels, and what is recorded of the mapping."""
+def _with_labels_of(options: Subject, found: Any, model: Any, images: Any) -> tuple[Any, Any]:
+    """The data with the network's labels, and how they came about."""
     from landscape.data.classes import stored_names, with_labels_of
 
     names = stored_names(found and found.class_names, model.classes, str(options.checkpoint))
     what = f"{model.name} of {options.checkpoint}" if options.checkpoint else model.name
     images, labels = with_labels_of(images, model.classes, names, what)
-    record: dict[str, Any] = {}
-    if labels.how in ("by number", "by position"):
-        record["labels"] = labels.how
-    if not labels.unchanged:
-        record["class_labels"] = labels.of
     if labels.how == "by position":
         _note(
             f"data: the class names of {what} are not known; those of {images.reference} count "
             "as its classes in their order"
         )
-    return images, record
+    return images, labels
 
 
 def _note(text: str) -> None:

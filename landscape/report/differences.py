@@ -22,6 +22,7 @@ _MAY_DIFFER = {
     "blocks", "targets", "x", "y", "method", "ends", "width", "confidence", "limit", "iterations",
     "top", "trace", "probes", "density", "starts", "steps", "data_error", "scan", "gradient_norm",
     "lambda_max", "adaptive", "batches", "split_size", "held_out", "together_with",
+    "class_labels",
     # what follows from others
     "kind", "schema", "curvature", "epsilon",
 }  # fmt: skip
