@@ -4,7 +4,6 @@ A job or a container may have much less than the host: its limits are those of i
 one inside of the other (cgroups, version 1 or 2, or both beside each other), and of ``ulimit -v``.
 """
 
-import math
 import os
 import re
 from collections.abc import Iterator
@@ -19,6 +18,8 @@ _MEMORY = (
     ("memory.high", "memory.current", "inactive_file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
+# A line of mountinfo: what of a file system is mounted, where, its type and its options.
+_MOUNT = re.compile(r"\S+ \S+ \S+ (\S+) (\S+) .*- (cgroup2?) \S+ (\S+)")
 _MISSING = (OSError, KeyError, ValueError, IndexError)  # no such file, entry or limit
 
 
@@ -77,27 +78,24 @@ def _left_of_group(group: Path) -> Iterator[int]:
 
 
 def _processors_of_group(group: Path) -> Iterator[int]:
-    try:
-        quota, period = (group / "cpu.max").read_text().split()
-    except _MISSING:
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         try:
-            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-            quota, period = ((group / name).read_text().strip() for name in names)
+            texts = [(group / name).read_text() for name in names]
+            quota, period = map(int, " ".join(texts).split())  # "max" is no number
         except _MISSING:
-            return
-    if quota.isdigit():  # "max" and -1 are no limit
-        yield math.ceil(int(quota) / int(period))
+            continue
+        if quota > 0 and period > 0:  # -1 is no limit
+            yield -(-quota // period)
 
 
 def _control_groups(root: Path, controller: str) -> Iterator[Path]:
     """Folders of the control groups of this process that may limit it, from the innermost."""
-    mounts = [line.split(" - ") for line in _lines(root / "proc/self/mountinfo")]
+    mounts = [_MOUNT.match(line) for line in _lines(root / "proc/self/mountinfo")]
     for line in _lines(root / "proc/self/cgroup"):
-        _, controllers, path = line.split(":", 2)
+        controllers, path = line.split(":", 2)[1:] if line.count(":") > 1 else ("none", "")
         if controllers and controller not in controllers.split(","):
             continue
-        for where, what in mounts:
-            (kind, _, options), (top, place) = what.split()[:3], where.split()[3:5]
+        for top, place, kind, options in (mount.groups() for mount in mounts if mount):
             if kind != ("cgroup" if controllers else "cgroup2"):  # of the latter one for all
                 continue
             if controllers and controller not in options.split(","):
@@ -112,8 +110,8 @@ def _control_groups(root: Path, controller: str) -> Iterator[Path]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text().splitlines()
-    except OSError:
+        return path.read_text(errors="replace").splitlines()
+    except (OSError, ValueError):  # a path that is none
         return []
 
 

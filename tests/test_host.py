@@ -3,6 +3,8 @@
 import os
 
 import pytest
+from hostile import CASES, each
+from hypothesis import strategies as st
 
 from landscape import devices, host
 
@@ -123,3 +125,35 @@ def test_processors_are_those_that_this_process_may_use(machine, monkeypatch):
 def test_the_memory_of_a_cpu_is_that_of_the_host(monkeypatch):
     monkeypatch.setattr(host, "available_memory", lambda: 12345)
     assert devices.available_memory() == 12345
+
+
+# Contents that these files have, and others.
+WORDS = st.sampled_from(
+    ["", "max", "-1", "0", "4096", str(UNLIMITED), "9" * 400, "max 100000", "50000 0", "kB", "٣",
+     "0::/job", "0::/../..", "0::../../../etc", "4:memory,cpu:/job", "1:cpu:", "::",
+     "inactive_file",
+     "total_inactive_file 12", "VmSize: 5 kB", "Max address space  unlimited",
+     "Max address space  7",
+     "MemAvailable: 99 kB", "MemAvailable:", V2.format(top="/"), V2.format(top="/.."), V2[:30],
+     V1.format(top="/", name="memory"), V1.format(top="/job", name="cpu"), "\x00", "a - b", " - "]
+)  # fmt: skip
+TEXT = st.lists(WORDS | st.text(max_size=20), max_size=4).map("\n".join)
+FILES = [
+    "proc/meminfo", "proc/self/cgroup", "proc/self/mountinfo", "proc/self/status",
+    "proc/self/limits", *(f"sys/fs/cgroup/{folder}{name}" for folder in ("", "memory/", "cpu/job/")
+                          for name in ("memory.max", "memory.current", "memory.stat", "cpu.max",
+                                       "memory.limit_in_bytes", "cpu.cfs_quota_us"))
+]  # fmt: skip
+
+
+@CASES
+def test_no_content_of_these_files_ends_in_an_error(times, tmp_path):
+    def check(contents):
+        for name, text in contents.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(text.encode("utf-8", "surrogatepass"))
+        free = host.available_memory(tmp_path)
+        assert free is None or free >= 0
+        assert 1 <= host.processors(tmp_path) <= os.cpu_count()
+
+    each(st.dictionaries(st.sampled_from(FILES), TEXT, max_size=6), 100 * times, check)
