@@ -1,13 +1,15 @@
 """``report``: tables and figures of finished runs as one HTML page."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from landscape.cli import common
+from landscape.cli import common, outputs
 from landscape.errors import RequestError
+from landscape.printable import printable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,7 @@ def execute(options: Options) -> common.Outcome:
     folders = run_folders(options.runs)
     runs = [report.collect(folder) for folder in folders]
     path = Path(options.out or folders[0].parent / "report.html")
+    outputs.check_replaceable(path, "out", "report")
     report.write(runs, path, title=options.title)
     tables = [report.table1(runs), report.table3(runs)]
     warnings = report.warnings(runs)
@@ -54,7 +57,7 @@ def execute(options: Options) -> common.Outcome:
             console.print(report.to_rich(table))
         for line in warnings:
             console.print(f"To be careful about: {line}", markup=False)
-        console.print(f"written to {path}")
+        console.print(f"written to {printable(path)}", markup=False)
 
     return common.Outcome(data, show)
 
@@ -65,18 +68,28 @@ def run_folders(names: tuple[str, ...]) -> list[Path]:
     Raises
     ------
     RequestError
-        If one of them is no run folder.
+        If one of them is no run folder. One that is damaged is told on the page.
     """
     if not names:
         raise RequestError("runs: none given; name run folders, for example runs/quickstart/*")
     folders = [Path(name) for name in names]
-    if len(folders) == 1 and not (folders[0] / "config.json").is_file() and folders[0].is_dir():
-        folders = sorted(p.parent for p in folders[0].glob("*/config.json")) or folders
+    if len(folders) == 1 and not _is_run(folders[0]) and os.path.isdir(folders[0]):
+        with os.scandir(folders[0]) as inside:
+            folders = sorted(Path(p) for p in inside if p.is_dir() and _is_run(p)) or folders
     elif len(folders) > 1:  # a shell pattern also matches the report beside the runs
-        folders = [folder for folder in folders if not folder.is_file()] or folders
+        folders = [folder for folder in folders if not os.path.isfile(folder)] or folders
     for folder in folders:
-        if not folder.exists():
-            raise RequestError(f"runs: there is no folder {folder}; name run folders")
-        if not (folder / "config.json").is_file():
-            raise RequestError(f"runs: {folder} is no run folder (it has no config.json)")
+        if not os.path.isdir(folder):
+            raise RequestError(f"runs: there is no folder {printable(folder)}; name run folders")
+        if not _is_run(folder):
+            raise RequestError(
+                f"runs: {printable(folder)} is no run folder (it has no config.json and no results)"
+            )
     return folders
+
+
+def _is_run(folder: str | os.PathLike) -> bool:
+    """Whether a folder holds what a run folder does, readable or not."""
+    from landscape.report.run import CONFIG, FILES, LOG
+
+    return any(os.path.lexists(Path(folder, name)) for name in (CONFIG, LOG, *FILES.values()))

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.stats
 
 from landscape import captions, parameters
+from landscape.accuracy import wilson
 from landscape.ntk import ConditionNumber, of_stored
 from landscape.plots import Activity, Sharpness
 from landscape.report.run import Run, finite
@@ -18,7 +18,6 @@ WHOLE = "whole"
 _BLOCK = re.compile(r"(encoderblock|MixerBlock)_\d+")
 _UNIT = re.compile(r"block\d+/unit\d+|layer\d+/\d+")
 _JOINT = ("attention", "token_mlp", "mlp", "channel_mlp")  # of all layers together
-CONFIDENCE = 0.95  # of the interval around an accuracy
 UNCONVERGED, UNCONFIRMED = "*", "†"
 MARKS = {
     UNCONVERGED: "not converged to the width that was asked for.",
@@ -167,9 +166,7 @@ def accuracy(run: Run) -> tuple[float, float, float] | None:
     examples = run.section("data").get("test_examples")
     if not examples:
         return value, math.nan, math.nan
-    right = scipy.stats.binomtest(round(value * examples), examples)
-    ends = right.proportion_ci(CONFIDENCE, "wilson")
-    return value, float(ends.low), float(ends.high)
+    return value, *wilson(round(value * examples) / examples, examples)
 
 
 def training_loss(run: Run) -> float | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_FLOOR
 
-from landscape import captions
+from landscape import accuracy, captions
 from landscape.numbers import CHECKED, DASH, count, interval, number, percent, with_error
 from landscape.report import measures
 from landscape.report.measures import MARKS, WHOLE, Extreme
@@ -91,9 +91,9 @@ def components(run: Run) -> Table:
     columns = ("Block", "Parameters", "λmax", "[lower, upper]", "Checked", "Residual", "Converged",
                "λmin", "[lower, upper]", "Residual", "Products")  # fmt: skip
     hessian, status = run.results["hessian"], run.status("hessian")
-    accuracy = captions.accuracy(hessian)
+    over = accuracy.told(accuracy.stored(hessian.attributes))
     notes = (
-        f"Accuracy over the same {captions.images(hessian)}: {accuracy}." if accuracy else "",
+        f"Accuracy over the same {captions.images(hessian)}: {over}." if over else "",
         CHECKED, *_marks(row[6] for row in rows), status,
     )  # fmt: skip
     return Table(
@@ -119,7 +119,7 @@ def planes(runs: Iterable[Run]) -> Table | None:
             *(number(float(has.get(name, float("nan"))), 3)
               for name in ("length_x", "length_y", "cosine")),
             has.get("normalization", DASH), str(has.get("seed", DASH)), captions.images(stored),
-            captions.accuracy(stored) or DASH, count(captions.interpolated(stored)),
+            accuracy.told(accuracy.stored(has)) or DASH, count(captions.interpolated(stored)),
             run.status("surface") or "complete",
         ))  # fmt: skip
     columns = ("Model", "Points", "Directions", "Along 1", "Along 2", "Length 1 / ‖w‖",

@@ -79,7 +79,8 @@ ATTRIBUTES: dict[str, Check] = {
     "confidence": BELOW_ONE, "epsilon": BELOW_ONE,
     "norm": POSITIVE, "loss": NUMBER, "l2": FINITE, "cosine": NUMBER,
     "length_x": NUMBER, "length_y": NUMBER,
-    "accuracy": SHARE, "accuracy_lower": SHARE, "accuracy_upper": SHARE, "at_chance": FLAG,
+    **dict.fromkeys(("accuracy", "accuracy_lower", "accuracy_upper", "most_frequent_label"), SHARE),
+    "at_chance": FLAG,
 }  # fmt: skip
 
 _EXTREME = tuple(f"lambda_{end}_{part}" for end in ("max", "min")

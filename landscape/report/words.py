@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from landscape import captions
+from landscape import accuracy, captions
 from landscape.numbers import number
 from landscape.plots import style
 from landscape.printable import printable
@@ -67,11 +67,9 @@ def warnings(runs: Sequence[Run]) -> list[str]:
             told.append(f"{run.label}: {_joined(list(early))} computed at step {steps}; test "
                         f"accuracy is of step {last:,}.")  # fmt: skip
         told += [
-            f"{run.label}: the accuracy over the {captions.images(stored)} of {name} is "
-            f"{captions.accuracy(stored)}, no better than guessing: are labels and preprocessing "
-            "those of the network?"
+            f"{run.label}: {name}, over {captions.images(stored)}: {found['remark']}"
             for name, stored in run.results.items()
-            if stored.attributes.get("at_chance") and captions.accuracy(stored)
+            if "remark" in (found := accuracy.stored(stored.attributes))
         ]
         told += differences.from_training(run) + differences.within(run) + _environments(run)
         found = [measures.extreme(run, name) for name in measures.targets(run)]
