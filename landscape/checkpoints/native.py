@@ -66,22 +66,31 @@ class Writer:
         import orbax.checkpoint as ocp
 
         self._ocp, self._folder = ocp, folder
+        self._quiet = quiet()  # all the time: what fails in the background is told by the next call
         with quiet(), _failure_told(folder):
             self._manager = ocp.CheckpointManager(
                 (folder / CHECKPOINTS).absolute(),
                 options=ocp.CheckpointManagerOptions(
-                    max_to_keep=keep, create=True, cleanup_tmp_directories=True
+                    max_to_keep=keep,
+                    create=True,
+                    cleanup_tmp_directories=True,
+                    # Where that fails later, the process waits for it for minutes.
+                    async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
                 ),
             )
 
     def __enter__(self) -> "Writer":
+        self._quiet.__enter__()
         return self
 
     def __exit__(self, kind: type | None, *_) -> None:
         # What ended the block is told, not that a save in the background failed too.
         told = _failure_told(self._folder) if kind is None else suppress(Exception)
-        with quiet(), told:
-            self._manager.close()
+        try:
+            with told:
+                self._manager.close()
+        finally:
+            self._quiet.__exit__(None, None, None)
 
     def save(self, step: int, params: Any, state: Any) -> None:
         """Save a step; returns once the values are copied, the files follow in the background.
@@ -93,7 +102,7 @@ class Writer:
         """
         standard = self._ocp.args.StandardSave
         items = self._ocp.args.Composite(params=standard(params), state=standard(state))
-        with quiet(), _failure_told(self._folder):
+        with _failure_told(self._folder):
             self._manager.save(step, args=items, force=True)
 
     def restore(self, step: int, params: Any, state: Any) -> tuple[Any, Any]:
@@ -113,7 +122,7 @@ class Writer:
         """
         standard = self._ocp.args.StandardRestore
         items = self._ocp.args.Composite(params=standard(params), state=standard(state))
-        with quiet(), _damage_told(self._folder, step):
+        with _damage_told(self._folder, step):
             restored = self._manager.restore(step, args=items)
         return restored["params"], restored["state"]
 

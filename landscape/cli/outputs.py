@@ -9,7 +9,8 @@ from typing import Any
 
 from landscape.errors import RequestError
 
-_WRITTEN = ("out", "picture", "html", "animation", "export", "li_directions")
+_DRAWN = ("picture", "html", "animation", "export")  # of results that are there
+_WRITTEN = ("out", "li_directions", *_DRAWN)
 _READ = ("checkpoint", "start_from", "data", "config", "draw", "watch", "hessian")
 _FOLDERS = ("train", "quickstart")  # whose --out is one
 _ENDS = 2**16  # bytes at both ends of a file, where its maker is told
@@ -30,7 +31,10 @@ def check(command: str, options: Any) -> None:
     read = dict([*_files(options, _READ), *_named(options)])
     read |= {match[1]: of for path, of in read.items() if (match := _AT_STEP.fullmatch(path))}
     written: dict[str, str] = {}
-    for path, name in _files(options, _WRITTEN):
+    finished = getattr(options, "draw", ()) or getattr(options, "watch", None)
+    for path, name in _files(options, _DRAWN if finished else _WRITTEN):
+        if not path:
+            raise RequestError(f"{name}: the name is empty; leave --{name.replace('_', '-')} out")
         folder = name == "out" and command in _FOLDERS
         if name == "out" and not folder and os.path.isdir(path):
             continue  # the command says what it needs
@@ -85,7 +89,8 @@ def check_replaceable(path: str | os.PathLike, name: str, command: str = "") -> 
 def _files(options: Any, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Paths and the options that name them."""
     for name in names:
-        value = getattr(options, name, None) or ()
+        value = getattr(options, name, None)
+        value = () if value is None else value
         for path in (value,) if isinstance(value, str) else value:
             yield path, name
 

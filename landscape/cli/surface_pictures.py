@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from landscape import captions
-from landscape.cli import common
+from landscape.cli import common, outputs
 from landscape.errors import OtherVersion, RequestError
 from landscape.numbers import MATRICES, bounds
 from landscape.whole_file import whole_file
@@ -49,18 +49,16 @@ NO_METRIC_OF_LINES = "metric: pictures of lines show losses and accuracies; leav
 
 def read(path: os.PathLike | str) -> Any:
     """A surface file of ours or of Li et al.'s code."""
-    import h5py
-
+    from landscape.hdf5 import reading
     from landscape.surface import read_surface
     from landscape.surface.li_files import read_li_surface
 
-    path = Path(path)
-    if path.is_file() and h5py.is_hdf5(path):
-        with h5py.File(path, "r", locking=False) as file:
-            foreign = "kind" not in file.attrs
-        if foreign:
-            return read_li_surface(path)
-    return read_surface(path)
+    try:
+        with reading(Path(path)) as file:
+            ours = "kind" in file.attributes
+    except (OSError, ValueError):
+        ours = True  # which says what is wrong
+    return read_surface(path) if ours else read_li_surface(path)
 
 
 def check(options: Any) -> None:
@@ -312,6 +310,7 @@ def _sharpness(options: Any, path: Path) -> str:
 def _save(figure: Any, name: str, dark: bool) -> None:
     from landscape.plots import style
 
+    outputs.check_replaceable(name, "picture")  # a name that nobody gave, too
     if dark:
         style.for_dark_page(figure)
     try:

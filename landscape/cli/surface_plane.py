@@ -1,6 +1,7 @@
 """The plane of a surface from what ``--x`` and ``--y`` say."""
 
 import functools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,9 @@ class Directions:
             raise RequestError("x: pca needs the steps of a run; use --checkpoint RUN_FOLDER")
         params = self._objective.params
         steps = [s for s in native.steps(folder) if last is None or s <= last]
-        trajectory = [_placed(native.read_params(folder, step), params) for step in steps]
+        if not steps:
+            native.existing_step(folder, last)  # says what is missing
+        trajectory = [_placed(self._checkpoint(f"{folder}@{step}"), params) for step in steps]
         count = max(int(number) for kind, number in self._parsed if kind == "pca")
         return principal_plane(params, trajectory, components=count)
 
@@ -191,11 +194,11 @@ def _parse(axis: str, spec: str) -> tuple[str, str]:
     kind, _, argument = spec.partition(":")
     if kind in _PLAIN and not argument:
         return kind, ""
-    if kind in _NUMBERED and (argument or "1").isdecimal() and int(argument or "1") > 0:
+    if kind in _NUMBERED and re.fullmatch("[1-9][0-9]{0,5}", argument or "1"):
         return kind, argument or "1"
     if kind in _NAMED and argument:
         return kind, argument
-    raise RequestError(f"{axis}: {spec!r} is no direction; use one of {KINDS}")
+    raise RequestError(f"{axis}: {spec!r:.60} is no direction; use one of {KINDS}")
 
 
 def _placed(tree: Any, like: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from landscape.cli import common, subject, surface_pictures
 from landscape.cli.surface_plane import Directions
 from landscape.errors import RequestError
 from landscape.progress import MakeBar
+
+_BYTES_OF_A_POINT = 256  # in a result: some thirty numbers
 
 
 def compute(options: Any, make_bar: MakeBar) -> list[Path]:
@@ -22,7 +25,7 @@ def along_training(options: Any, make_bar: MakeBar) -> list[Path]:
     Raises
     ------
     RequestError
-        If the checkpoint is no run folder.
+        If the checkpoint is no run folder, or has no complete step.
     """
     from landscape import checkpoints
     from landscape.checkpoints import native
@@ -31,6 +34,8 @@ def along_training(options: Any, make_bar: MakeBar) -> list[Path]:
     if not options.checkpoint or not folder.is_dir():
         raise RequestError("along_training: it needs the steps of a run; use --checkpoint FOLDER")
     steps = [step for step in native.steps(folder) if last is None or step <= last]
+    if not steps:
+        native.existing_step(folder, last)  # says what is missing
     base = Path(options.out or folder / "surface.h5")
 
     def at(step: int) -> Any:
@@ -51,7 +56,7 @@ def _compute(options: Any, make_bar: MakeBar, plane: Any = None, ranges: Any = N
     from landscape.surface import Measures, compute_surface, coordinates, read_surface
 
     directions = Directions(options)
-    points = _grid(options.grid)[: len(directions.specs)]
+    points = _grid(options.grid, len(directions.specs))
     if options.picture and options.metric and len(points) == 1:
         raise RequestError(surface_pictures.NO_METRIC_OF_LINES)
     asked = _ranges(options.range, len(points))
@@ -120,13 +125,23 @@ def _plane(directions: Directions, objective: Any, layout: Any, path: Path, make
     return made
 
 
-def _grid(text: str) -> tuple[int, int]:
-    try:
-        numbers = [int(part) for part in text.lower().split("x")]
-        columns, rows = numbers if len(numbers) == 2 else numbers * 2
-    except ValueError:
-        raise RequestError(f"grid: {text!r} is no grid; write 51 or 51x41") from None
-    return columns, rows
+def _grid(text: str, axes: int) -> list[int]:
+    """Points of each axis, at least 2, and altogether as many as there is memory for."""
+    from landscape.host import available_memory
+
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(re.fullmatch("[0-9]{1,12}", part) for part in parts):
+        raise RequestError(f"grid: {text!r:.60} is no grid; write 51 or 51x41")
+    points = [int(part) for part in (parts if len(parts) == 2 else parts * 2)][:axes]
+    if min(points) < 2:
+        raise RequestError(f"grid: {text} has an axis of {min(points)} points; use 2 or more")
+    needed, free = math.prod(points) * _BYTES_OF_A_POINT, available_memory()
+    if free is not None and needed > free:
+        raise RequestError(
+            f"grid: {math.prod(points):,} points need {needed / 1e9:,.1f} GB of memory, "
+            f"{free / 1e9:,.1f} GB are free; take fewer"
+        )
+    return points
 
 
 def _ranges(text: str | None, axes: int) -> list[tuple[float, float]] | None:
@@ -143,6 +158,9 @@ def _ranges(text: str | None, axes: int) -> list[tuple[float, float]] | None:
             raise ValueError
     except ValueError:
         raise RequestError(
-            f"range: {text!r} is no range; write 1, --range=-0.5:1.5 or --range=-1:1,0:2"
+            f"range: {text!r:.60} is no range; write 1, --range=-0.5:1.5 or --range=-1:1,0:2"
         ) from None
+    for low, high in found:
+        if not (low < high and math.isfinite(high - low)):
+            raise RequestError(f"range: from {low:g} to {high:g} there is no range; write LOW:HIGH")
     return found * axes if len(found) == 1 else found

@@ -236,6 +236,8 @@ def _stored_config(folder: Path) -> dict[str, Any] | None:
             f"out: {folder / native.CONFIG} is of schema {stored.get('schema')}, not {SCHEMA}; "
             "name a new folder"
         )
+    if stored is not None and not {"training", "steps", "data"} <= stored.keys():
+        raise RequestError(f"out: {folder} holds no training to go on with; name a new folder")
     return stored
 
 

@@ -63,7 +63,7 @@ def test_over_a_whole_test_split_only_the_error_for_the_population_is_left(surfa
 
 
 def test_by_default_the_checkpoint_is_a_point_of_the_surface():
-    columns, rows = surface_run._grid(Options().grid)
+    columns, rows = surface_run._grid(Options().grid, 2)
     assert 0 in coordinates(-1, 1, columns)
     assert 0 in coordinates(-1, 1, rows)
     assert columns * rows == 2601
@@ -277,10 +277,25 @@ def test_a_running_computation_is_watched_without_disturbing_it(call, tmp_path):
         (["--x", "eigenvector:0"], "is no direction"),
         (["--y", "to:"], "y: 'to:' is no direction"),
         (["--x", "file:none.h5"], "there is no none.h5"),
-        (["--range", "3:1"], "grid: 3 points from 3.0 to 1.0"),
+        (["--range", "3:1"], "range: from 3 to 1 there is no range"),
         (["--range", "a:b"], "range: 'a:b' is no range"),
         (["--range=0:1,0:1,0:1"], "is no range"),
-        (["--grid", "0"], "grid: 0 points"),
+        (["--range=inf"], "range: from -inf to inf there is no range"),
+        (["--range=nan"], "range: from nan to nan there is no range"),
+        (["--range=1e400"], "range: from -inf to inf there is no range"),
+        (["--range=-1e308:1e308"], "there is no range"),
+        (["--range=0"], "there is no range"),
+        (["--range", ""], "range: '' is no range"),
+        (["--x", "eigenvector:" + "9" * 5000], "is no direction"),
+        (["--grid", "0"], "grid: 0 has an axis of 0 points"),
+        (["--grid", "1"], "grid: 1 has an axis of 1 points"),
+        (["--grid", "5x1"], "grid: 5x1 has an axis of 1 points"),
+        (["--grid=-5"], "grid: '-5' is no grid"),
+        (["--grid", "\u0663"], "is no grid"),
+        (["--grid", "5x5x5"], "is no grid"),
+        (["--grid", "9" * 5000], "is no grid"),
+        (["--grid", "1000000000"], "grid: 1,000,000,000,000,000,000 points need 256,000,000,000.0"),
+        (["--grid", "9" * 12, "--y", "none"], "grid: 999,999,999,999 points need 256,000.0 GB"),
         (["--batchnorm", "re-estimated"], "keeps no running statistics"),
         (["--y", "none", "--metric", "train_acc", "--picture", "s.png"], "metric: pictures of"),
         (["--adaptive", "-1"], "adaptive: -1 is no tolerance"),
@@ -299,6 +314,18 @@ def test_a_wrong_request_is_told_in_one_line(run, call, tmp_path, arguments, tol
     assert status == 2
     assert told in err
     assert err.count("\n") == 1
+
+
+def test_a_folder_without_a_step_has_no_surface_along_its_training(call, tmp_path):
+    (tmp_path / "empty").mkdir()
+    status, _, err = call("surface", "--checkpoint", tmp_path / "empty", "--along-training")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "is not a run folder" in err
+    (tmp_path / "empty" / "config.json").write_text('{"schema": 1}')
+    for more in (("--along-training",), ("--x", "pca:1", "--y", "pca:2", "--data", "digits")):
+        status, _, err = call("surface", "--checkpoint", tmp_path / "empty", *more)
+        assert (status, err.count("\n")) == (2, 1)
+        assert "has no complete checkpoint yet" in err
 
 
 def test_other_directions_are_not_mixed_into_a_file(surface, run, call, tmp_path):
