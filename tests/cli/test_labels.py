@@ -81,10 +81,11 @@ def test_the_names_are_those_that_the_run_has_stored(call, run, tmp_path):
         for name in ("data", "a.npz")
     )
     assert folder["loss"] == pytest.approx(explicit["loss"], rel=1e-6)
-    (tmp_path / "data" / "3").rename(tmp_path / "data" / "three")
+    for name, other in {"3": "three", "1": "one", "9": "nine"}.items():
+        (tmp_path / "data" / name).rename(tmp_path / "data" / other)
     status, _, err = call("evaluate", "--checkpoint", run, "--data", tmp_path / "data")
     assert status == 2
-    assert "'three' is no class of Mixer-Mini/2" in err
+    assert "'nine' is no class of Mixer-Mini/2" in err
 
 
 @pytest.mark.parametrize("form", ["net.safetensors", "folder"])
