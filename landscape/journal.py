@@ -124,7 +124,7 @@ class Journal:
         try:
             if path.stat().st_size > sum(8 * leaf.size + _HEADER for leaf in leaves):
                 raise ValueError("too large")
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
                 found = [file[f"{place}"] for place in range(len(leaves))]
             shapes = [leaf.shape for leaf in leaves]
             if [leaf.shape for leaf in found] != shapes or any(v.dtype.kind != "f" for v in found):

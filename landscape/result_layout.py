@@ -95,7 +95,10 @@ def _fill(file: h5py.File, parts: Parts, held: Mapping[str, np.ndarray]) -> None
 
 def from_bytes(values: np.ndarray) -> dict[str, Any]:
     """Attributes as JSON in bytes, filled up with zeros."""
-    return json.loads(values.tobytes().rstrip(b"\0"))
+    found = json.loads(values.tobytes().rstrip(b"\0"))
+    if not isinstance(found, dict):
+        raise ValueError("attributes are not stored as landscape stores them")
+    return found
 
 
 def attributes(file: Hdf5) -> dict[str, Any]:
@@ -117,6 +120,8 @@ def attributes(file: Hdf5) -> dict[str, Any]:
     for name, type_ in {"kind": str, "schema": int, "request": dict, "resumed_with": list}.items():
         if not isinstance(found.get(name, type_()), type_):
             raise ValueError(f"attribute {name} is {found[name]!r:.40}")
+    if not all(isinstance(entry, dict) for entry in found.get("resumed_with", [])):
+        raise ValueError("attribute resumed_with is no list of environments")
     return {"schema": 1, "request": {}, **found}
 
 

@@ -323,7 +323,7 @@ def read(
     with _damage_told(path), reading(path) as file:
         found = _contents(path, file, lambda name: not name.startswith(groups))
     if kind is not None and found.kind != kind:
-        raise RequestError(f"result: {path} holds {found.kind!r}, not {kind!r}")
+        raise RequestError(f"result: {path} holds {found.kind!r:.60}, not {kind!r}")
     _refuse_other_schema(found)
     return found
 

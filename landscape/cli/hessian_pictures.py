@@ -5,8 +5,8 @@ from typing import Any
 
 from landscape.cli.hessian_outcome import HELD_OUT, read_density
 from landscape.cli.outputs import check_replaceable
-from landscape.errors import RequestError
 from landscape.numbers import MATRICES
+from landscape.whole_file import whole_file
 
 
 def draw(path: Path, folder: str) -> None:
@@ -34,11 +34,8 @@ def draw(path: Path, folder: str) -> None:
     for name, drawn in axes.items():
         file = Path(folder) / f"{name}.png"
         check_replaceable(file, "pictures")
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            drawn.figure.savefig(file, bbox_inches="tight", dpi=200)
-        except OSError as error:
-            raise RequestError(f"pictures: {file} cannot be written ({error})") from error
+        with whole_file(file, "pictures") as temporary:
+            drawn.figure.savefig(temporary, bbox_inches="tight", dpi=200)
 
 
 def _convergence(stored: Any) -> Any:

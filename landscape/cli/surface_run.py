@@ -110,7 +110,7 @@ def _plane(directions: Directions, objective: Any, layout: Any, path: Path, make
         found = kept.attributes.get("directions")
         if found != identity:
             raise RequestError(
-                f"result: {path} was made with the directions {found}, this request has "
+                f"result: {path} was made with the directions {found!s:.200}, this request has "
                 f"{identity}; use another --out or move the file away"
             )
         explained = kept.attributes.get("explained")
