@@ -433,7 +433,7 @@ def _sort(value: Any) -> type | None:
 
 def _create(path: Path, parts: layout.Parts) -> bool:
     """Make the file; False if there is one by then, which stays."""
-    with temporary_beside(path, "result") as temporary:
+    with temporary_beside(path) as temporary:
         layout.write(temporary, parts, {})
         return _moved_to_a_free_place(temporary, path)
 

@@ -1,5 +1,6 @@
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from landscape import records, results
+from landscape import hdf5, records, results
 from landscape.errors import OtherVersion, RequestError
 
 FIELDS = {"loss": results.Field((2, 3), dims=("y", "x"))}
@@ -224,7 +225,7 @@ def test_coordinates_are_dimension_scales(tmp_path):
 WRITER = """
 import sys
 import numpy as np
-from landscape import records, results
+from landscape import hdf5, records, results
 with results.ResultFile(sys.argv[1], "surface", request={}, fields={"v": results.Field((4000,))},
                         done=(4000,), origin={"versions": {}}) as file:
     print("open", flush=True)
@@ -266,3 +267,291 @@ def test_provenance_names_versions_and_device_but_no_folder(monkeypatch):
     assert origin["backend"]["flags"] == sorted(os.environ.get("XLA_FLAGS", "").split())
     assert origin["backend"]["verdict"] == "passed"
     json.dumps(origin)
+
+
+# --- what is stored comes back, or is refused before there is a file -----------------------------
+
+TEXTS = ["[not json", "{", '["a"]', "null", "", "a\nb", "\x00", "\udcff", "é" * 9000, "x" * 100_000]
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_any_text_of_a_record_comes_back(tmp_path, text):
+    make(tmp_path / "s.h5", origin={**ORIGIN, "note": text, "all": [text, None]}).close()
+    attributes = results.read(tmp_path / "s.h5").attributes
+    assert attributes["note"] == text
+    assert attributes["all"] == [text, None]
+    make(tmp_path / "s.h5", origin={**ORIGIN, "note": text, "all": [text, None]}).close()
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (np.int64(3), 3), (np.float32(0.5), 0.5), (np.bool_(True), True), (np.str_("a"), "a"),
+        (np.arange(3), [0, 1, 2]), (np.array(2.5), 2.5), (pathlib.Path("a/b"), "a/b"),
+        (None, None), ((1, (2, None)), [1, [2, None]]), (2**70, 2**70), (True, True),
+        ({"a": {"b": np.int32(1)}}, {"a": {"b": 1}}), (float("inf"), float("inf")),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_numbers_of_numpy_and_paths_are_stored_as_pythons(tmp_path, value, stored):
+    for _ in range(2):  # also as the request of a file that is gone on with
+        with make(tmp_path / "s.h5", origin={**ORIGIN, "lr": value}, lr=value) as file:
+            assert file.request["lr"] == stored
+    found = results.read(tmp_path / "s.h5").attributes
+    assert found["lr"] == stored
+    assert type(found["lr"]) is type(stored)
+    assert found["request"]["lr"] == stored
+
+
+def test_a_request_that_holds_nan_is_the_same_again(tmp_path):
+    make(tmp_path / "s.h5", lr=float("nan"), all=[float("nan")]).close()
+    make(tmp_path / "s.h5", lr=float("nan"), all=[float("nan")]).close()
+    with pytest.raises(RequestError, match=r"made with lr=NaN, this request has lr=1"):
+        make(tmp_path / "s.h5", lr=1, all=[float("nan")])
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"tag": b"x"}, "record: tag is bytes; use text"),
+        ({"a": {"b": [1, {2, 3}]}}, r"record: a\.b is set; use text"),
+        ({"z": 1j}, "record: z is complex; use"),
+        ({"w": np.ones(2000)}, "record: w is ndarray; use"),
+        ({"f": len}, "record: f is builtin_function_or_method"),
+        ({"a": {3: 1}}, r"record: a\.3 is no name; use text"),
+        ({"deep": nested(5000)}, "record: deep is too deep or too long; leave it out"),
+        ({"kind": "mine"}, "record: 'kind' is a name of result files; use another"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_by_name_before_there_is_a_file(tmp_path, record, message):
+    with pytest.raises(RequestError, match=message):
+        make(tmp_path / "s.h5", origin={**ORIGIN, **record})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_request_of_any_length_is_stored(tmp_path):
+    """HDF5 has no attribute beyond 64 KiB; a ViT-L with all blocks names its leaves in 100."""
+    blocks = {f"block{i}": [f"encoderblock_{i}/leaf{j}/kernel" for j in range(16)]
+              for i in range(200)}  # fmt: skip
+    assert len(json.dumps(blocks)) > 100_000
+    for seed in (0, 0, 1):
+        if seed:
+            blocks["block7"].pop()
+            with pytest.raises(RequestError, match=r"made with blocks\.block7="):
+                make(tmp_path / "s.h5", blocks=blocks)
+        else:
+            make(tmp_path / "s.h5", origin={**ORIGIN, "all": blocks}, blocks=blocks).close()
+    attributes = results.read(tmp_path / "s.h5").attributes
+    assert len(attributes["request"]["blocks"]) == len(attributes["all"]) == 200
+
+
+# --- files of earlier versions -------------------------------------------------------------------
+
+
+def of_an_earlier_version(path):
+    """As version 51a9f04 wrote it: storage where values are written, JSON told by its brackets."""
+    with h5py.File(path, "w", libver=("earliest", "v108")) as file:
+        file.attrs.update(
+            {"kind": "surface", "schema": 2, "command": "test", "x64": True, "examples": 7,
+             "request": '{"kind": "surface", "schema": 2, "seed": 0}', "note": "[no json",
+             "versions": '{"jax": "0.10.1"}', "data": '{"hash": "abc"}'}
+        )  # fmt: skip
+        for name in ("x", "y", "d/k"):
+            file[name] = CONSTANTS[name]
+        names = np.array(CONSTANTS["names"], object)
+        file.create_dataset("names", data=names, dtype=h5py.string_dtype())
+        file.create_dataset("loss", (2, 3), "f8", fillvalue=np.nan)
+        file.create_dataset("done", (2, 3), "u1", fillvalue=0)
+        for axis, name in enumerate("yx"):
+            file[name].make_scale(name)
+            file["loss"].dims[axis].attach_scale(file[name])
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_file_of_an_earlier_version_is_read_and_gone_on_with(tmp_path, begun):
+    path = tmp_path / "s.h5"
+    of_an_earlier_version(path)
+    if begun:
+        with h5py.File(path, "r+") as file:
+            file["loss"][0, 1] = 2.5
+            file["done"][0, 1] = 1
+    for _ in range(2):
+        stored = results.read(path)
+        assert stored["done"].sum() == begun
+        assert np.isnan(stored["loss"]).sum() == 6 - begun
+        assert stored.attributes["note"] == "[no json"
+        assert stored.attributes["data"] == {"hash": "abc"}
+        make(path).close()  # which renews it
+    with make(path) as file:
+        file.write((1, 2), loss=3.5)
+    stored = results.read(path)
+    assert stored["loss"][1, 2] == 3.5
+    assert begun == (stored["loss"][0, 1] == 2.5)
+    assert stored["names"].tolist() == ["a", "λ"]
+    assert stored["d/k"].tolist() == [1.0] * 4
+    assert stored.attributes["versions"] == {"jax": "0.10.1"}
+    assert stored.attributes["resumed_with"][0]["versions"] == {"jax": "0.10.2"}
+    with h5py.File(path) as file:
+        assert [dim[0].name for dim in file["loss"].dims] == ["/y", "/x"]
+
+
+# --- room, writers, and what is read -------------------------------------------------------------
+
+
+def test_no_later_write_changes_anything_but_values(tmp_path):
+    """Neither a kill nor a full disk can then take away what was there."""
+    path = tmp_path / "s.h5"
+    with make(path) as file:
+        size = path.stat().st_size
+        for index in np.ndindex(2, 3):
+            file.write(index, loss=1.0)
+        file.annotate(note="x" * 5000)
+        assert path.stat().st_size == size
+        with hdf5.reading(path) as whole:
+            held = [whole.datasets[name] for name in ("loss", "done", "attributes/later")]
+        places = [(dataset.place, dataset.nbytes) for dataset in held]
+    after = path.read_bytes()
+    path.unlink()
+    make(path).close()
+    before = bytearray(path.read_bytes())
+    for place, length in places:
+        before[place : place + length] = after[place : place + length]
+    assert bytes(before) == after
+
+
+def test_attributes_that_come_later_have_room_and_no_more(tmp_path):
+    with make(tmp_path / "s.h5") as file:
+        file.annotate(one=1)
+        file.annotate(two="x" * 10_000)
+        with pytest.raises(RequestError, match=r"annotate: .* has room for 16,384 bytes of attri"):
+            file.annotate(three="x" * 10_000)
+    with make(tmp_path / "s.h5") as file:
+        file.annotate(four=4)
+    attributes = results.read(tmp_path / "s.h5").attributes
+    assert (attributes["one"], attributes["four"], len(attributes["two"])) == (1, 4, 10_000)
+
+
+def test_of_many_environments_the_oldest_become_one(tmp_path):
+    for number in range(30):
+        with make(tmp_path / "s.h5", origin={**ORIGIN, "device": f"{number}" * 500}) as file:
+            file.write((0, 0), loss=1.0)
+    found = results.read(tmp_path / "s.h5").attributes["resumed_with"]
+    assert len(found) < 20
+    assert found[-1]["device"] == "29" * 500
+
+
+CREATE = """
+import sys, time
+from landscape import results
+from landscape.errors import RequestError
+time.sleep(max(0, float(sys.argv[3]) - time.time()))
+try:
+    with results.ResultFile(sys.argv[1], "surface", request={"seed": int(sys.argv[2])}, done=(50,),
+                            fields={"v": results.Field((50,))}, origin={"versions": {}}) as file:
+        time.sleep(0.3)
+        for i in range(50):
+            file.write(i, v=float(sys.argv[2]))
+    print("wrote")
+except RequestError as error:
+    print("refused", error)
+"""
+
+
+def test_of_two_processes_that_make_one_file_one_is_refused(tmp_path):
+    at = str(time.time() + 1.5)
+    processes = [
+        subprocess.Popen([sys.executable, "-c", CREATE, str(tmp_path / "s.h5"), str(seed), at],
+                         stdout=subprocess.PIPE, text=True)
+        for seed in (1, 2)
+    ]  # fmt: skip
+    told = [process.communicate(timeout=60)[0] for process in processes]
+    assert sorted(text.split()[0] for text in told) == ["refused", "wrote"]
+    winner = 1 + [text.startswith("wrote") for text in told].index(True)
+    stored = results.read(tmp_path / "s.h5")
+    assert stored.complete
+    assert (stored["v"] == winner).all()
+    assert stored.attributes["request"]["seed"] == winner
+    assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]
+
+
+LEFT_OPEN = """
+import sys, resource
+from landscape import results
+from landscape.errors import RequestError
+size = int(sys.argv[2])
+if size:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+try:
+    fields = {"v": results.Field((2, 5000))}
+    file = results.ResultFile(sys.argv[1], "surface", request={}, done=(2,), fields=fields,
+                              origin={"versions": {}})
+    file.write(0, v=1.0)
+except RequestError as error:
+    print(error)
+"""  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [0, 1000, 5000, 30_000, 60_000])
+def test_a_process_ends_in_peace_with_a_file_open_or_not_to_be_made(tmp_path, size):
+    path = tmp_path / "s.h5"
+    command = [sys.executable, "-c", LEFT_OPEN, str(path), str(size)]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    if size:
+        assert f"out: {path} cannot be written (File too large); free space" in ended.stdout
+        assert not list(tmp_path.iterdir())
+    else:
+        assert results.read(path)["done"].tolist() == [1, 0]
+
+
+def test_what_a_killed_process_was_making_is_deleted_a_day_later(tmp_path):
+    old, new = (tmp_path / f".{number}-0123abcd-s.h5" for number in (1, 2))
+    others = [tmp_path / ".1-0123abcd-other.h5", tmp_path / ".s.h5"]
+    for path in (old, new, *others):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - 3 * 86400,) * 2)
+    os.utime(new)
+    make(tmp_path / "s.h5").close()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "s.h5", new.name, *(path.name for path in others)
+    }  # fmt: skip
+
+
+def test_only_what_is_asked_for_is_read(tmp_path, monkeypatch):
+    """The directions of a surface are as large as the network."""
+    more = {"directions/x/k": np.ones(500_000), "directions/y/k": np.ones(500_000)}
+
+    def opened():
+        return results.ResultFile(
+            tmp_path / "s.h5", "surface", request={}, fields=FIELDS, done=(2, 3), origin=ORIGIN,
+            constants={**CONSTANTS, **more},
+        )  # fmt: skip
+
+    opened().close()
+    read = []
+
+    def counted(call):
+        def reading(*arguments):
+            found = call(*arguments)
+            read.append(found if isinstance(found, int) else len(found))
+            return found
+
+        return reading
+
+    monkeypatch.setattr(os, "pread", counted(os.pread))
+    monkeypatch.setattr(os, "preadv", counted(os.preadv))
+    stored = results.read(tmp_path / "s.h5", without=["directions"])
+    assert not stored.group("directions")
+    assert stored.group("d").keys() == {"k"}
+    assert sum(read) < 60_000
+    opened().close()  # going on with it needs them no more
+    assert sum(read) < 120_000
+    assert results.read(tmp_path / "s.h5")["directions/x/k"].sum() == 500_000
+    assert sum(read) > 8_000_000
