@@ -3,6 +3,7 @@
 from html.parser import HTMLParser
 
 from landscape import report
+from landscape.report import figures
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -36,11 +37,18 @@ class Page(HTMLParser):
 
     def texts(self, tag):
         """What directly follows each opening of a tag."""
-        return [text for name, text in self.told if name == tag]
+        return [text.strip() for name, text in self.told if name == tag]
 
     @property
     def text(self):
         return " ".join(" ".join(self.words).split())
+
+
+def without_drawing(patch) -> None:
+    """What is drawn takes a second a page, and most tests are of its words."""
+    for name in ("compare", "compare_blocks", "compare_neurons", "compare_training"):
+        patch.setattr(figures, name, lambda *_, **__: None)
+    patch.setattr(figures, "_svg", lambda _: ("data:,", 7.0))
 
 
 def page(runs, tmp_path, **options) -> Page:

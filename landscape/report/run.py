@@ -150,6 +150,9 @@ def collect(run_folder: str | os.PathLike) -> Run:
 
 def _result(path: Path, kind: str, problems: list[str]) -> Stored | str:
     """The result without what is wrong in it; why there is none, if nothing is left."""
+    if not os.path.isfile(path):
+        problems.append(f"{path.name}: no readable file")
+        return DAMAGED
     try:
         stored = results.read(path, kind, without=["directions"])
     except RequestError as error:
