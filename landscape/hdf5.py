@@ -123,6 +123,7 @@ class Hdf5:
             if not path:
                 texts = [self._attribute(body) for kind, body in messages if kind == _ATTRIBUTE]
                 self.attributes = dict(texts)
+        self.datasets = dict(sorted(self.datasets.items()))  # as HDF5's library has them
 
     def read(self, name: str) -> np.ndarray:
         """The values of a dataset; text as str.

@@ -118,7 +118,7 @@ def read_surface(path: str | os.PathLike) -> Surface:
     fault = _fault(stored)
     if fault:
         raise RequestError(f"surface: {path} is damaged ({fault}); move it away and run again")
-    done = stored["done"].astype(bool)
+    done, path = stored["done"].astype(bool), stored.group("path")
     return Surface(
         x=stored["xcoordinates"],
         y=stored.data.get("ycoordinates"),
@@ -128,7 +128,7 @@ def read_surface(path: str | os.PathLike) -> Surface:
         cosine=float(stored.attributes["cosine"]),
         lengths=lengths_of(stored.attributes),
         markers={k: tuple(v) for k, v in stored.attributes.get("markers", {}).items()},
-        path=np.stack(list(stored.group("path").values()), 1) if stored.group("path") else None,
+        path=np.stack([path[axis] for axis in "xy"], 1) if path else None,
         attributes=stored.attributes,
     )
 
@@ -150,8 +150,8 @@ def _fault(stored: results.Stored) -> str:
             return f"{name[:60]!r} is no numbers of shape {wanted}"
     if not all(np.isfinite(data[axis]).all() for axis in axes):
         return "its coordinates are not finite"
-    path = [values.shape for values in stored.group("path").values()]
-    if path and (len(path) != 2 or path[0] != path[1] or len(path[0]) != 1):
+    path = {axis: values.shape for axis, values in stored.group("path").items()}
+    if path and (path.keys() != set("xy") or path["x"] != path["y"] or len(path["x"]) != 1):
         return "its path is no places of a plane"
     markers, explained = has.get("markers", {}), has.get("explained") or []
     places = [*markers.values()] if isinstance(markers, dict) else [None]
