@@ -73,7 +73,7 @@ def check_like(tree: Tree, own: Tree, what: str) -> None:
 def _placed(leaf: Any, like: jax.Array, dtype: Any) -> jax.Array:
     if not isinstance(leaf, jax.Array):
         return parameters.placed_like([np.asarray(leaf, dtype)], like)
-    leaf = leaf.astype(dtype)
+    leaf = leaf if leaf.dtype == dtype else leaf.astype(dtype)
     if isinstance(leaf, jax.core.Tracer) or isinstance(like.sharding, SingleDeviceSharding):
         return leaf
     same = leaf.sharding.is_equivalent_to(like.sharding, leaf.ndim)
