@@ -19,6 +19,8 @@ from landscape.printable import printable
 
 MOST_PIXELS = 89_478_485  # where Pillow begins to warn
 LONGEST_SIDE = 65_535  # of a JPEG
+# Pixels that any file may have, and more for every byte: LZW packs 2,700 bytes into one.
+_ALLOWANCE, _EXPANSION = 2**22, 4000
 # Of these no reader starts another program, as that of PostScript does.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _GREY = frozenset({"1", "L", "LA"})
@@ -127,6 +129,9 @@ def _head(path: Path) -> tuple[tuple[int, int], bool]:
                 f"data: {printable(path)} has {width}x{height} pixels; make it smaller than "
                 f"{MOST_PIXELS:,} pixels and {LONGEST_SIDE:,} on a side"
             )
+        bytes_there = path.stat().st_size
+        if width * height > _ALLOWANCE + _EXPANSION * bytes_there:
+            raise ValueError(f"{width}x{height} pixels in {bytes_there:,} bytes")
         if image.mode not in _EIGHT_BIT:
             raise RequestError(
                 f"data: {printable(path)} has pixels of mode {image.mode}; convert it to 8 bits"

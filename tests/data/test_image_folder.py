@@ -198,6 +198,22 @@ def test_images_that_unpack_to_too_much_are_refused_in_one_line(tmp_path, size):
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize("size", [(2100, 2100), (4000, 4000)])
+def test_more_pixels_than_a_file_can_hold_are_refused_before_memory_is_taken(tmp_path, size):
+    path = tmp_path / "a" / "1.png"
+    path.parent.mkdir()
+    path.write_bytes(png_of(*size))
+    tracemalloc.start()
+    with pytest.raises(
+        RequestError, match=f"{size[0]}x{size[1]} pixels in {len(path.read_bytes())} b"
+    ):
+        load(str(tmp_path))
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()
+    Image.new("RGB", size).save(path)  # one colour, and yet there are enough bytes
+    assert load(str(tmp_path), image_size=4).train.images.max() == 0
+
+
 def test_warnings_of_the_decoder_are_not_shown(tmp_path, recwarn):
     (tmp_path / "a").mkdir()
     image = Image.fromarray(np.zeros((4, 4), np.uint8)).convert("P")
