@@ -199,7 +199,7 @@ def _read(path: Path) -> Any:
 
 def _checked(name: str) -> str:
     """The name of a file or folder in the journal's."""
-    if Path(name).name != name or name.startswith("."):
+    if not name or Path(name).name != name or name.startswith("."):
         raise RequestError(f"journal: {name!r} is no name of a part of it; use another")
     return name
 

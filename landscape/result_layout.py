@@ -15,11 +15,10 @@ from landscape.hdf5 import Hdf5
 # Of each kind's datasets, 1 where not named; to be raised when they or their meaning change.
 SCHEMAS = {"hessian": 2, "ntk": 2, "neurons": 2, "surface": 2}
 
-# Attributes that hold JSON are listed in one of them. Those that are too long for HDF5, which takes
-# no more than 64 KiB, and those that come later are JSON in datasets.
+# Attributes that hold JSON are listed in one of them. Those that come later are JSON in a dataset,
+# which has room for them from the start.
 OWN = ("kind", "schema", "request", "json", "resumed_with")
-LONG, LATER = JSON = "attributes/long", "attributes/later"
-_LONGEST, ROOM = 2**13, 2**14  # characters of an attribute, bytes of those that come later
+LATER, ROOM = "attributes/later", 2**14  # bytes
 
 
 @dataclass(frozen=True)
@@ -63,19 +62,11 @@ def write(path: Path, parts: Parts, held: Mapping[str, np.ndarray]) -> None:
 def _fill(file: h5py.File, parts: Parts, held: Mapping[str, np.ndarray]) -> None:
     own = {"kind": parts.kind, "schema": schema(parts.kind), "request": parts.request}
     later = {name: v for name, v in parts.origin.items() if name == "resumed_with"}
-    marked, long = [], {}
-    for name, value in (own | parts.origin).items():
-        text = value if _is_plain(value) else json.dumps(value)
-        if name in later:
-            continue
-        if not name.isprintable() or not name or len(f"{name}{text}") > _LONGEST:
-            long[name] = value
-            continue
-        file.attrs[name] = text
-        marked += [] if _is_plain(value) else [name]
-    file.attrs["json"] = json.dumps(marked)
-    for name, values, room in ((LONG, long, 0), (LATER, later, ROOM)):
-        file[name] = np.frombuffer(json.dumps(values).encode().ljust(room, b"\0"), "u1")
+    attributes = {name: v for name, v in (own | parts.origin).items() if name not in later}
+    for name, value in attributes.items():
+        file.attrs[name] = value if _is_plain(value) else json.dumps(value)
+    file.attrs["json"] = json.dumps([n for n, v in attributes.items() if not _is_plain(v)])
+    file[LATER] = np.frombuffer(json.dumps(later).encode().ljust(ROOM, b"\0"), "u1")
     # With values, so that every dataset has storage at once.
     none = {name: np.full(f.shape, np.nan if np.dtype(f.dtype).kind == "f" else 0, f.dtype)
             for name, f in parts.fields.items()}  # fmt: skip
@@ -114,9 +105,8 @@ def attributes(file: Hdf5) -> dict[str, Any]:
         found |= {name: json.loads(found[name]) for name in json.loads(found.pop("json"))}
     else:  # of an earlier version
         found = {name: _guessed(value) for name, value in found.items()}
-    for name in JSON:
-        if name in file.datasets:
-            found |= from_bytes(file.read(name))
+    if LATER in file.datasets:
+        found |= from_bytes(file.read(LATER))
     for name, type_ in {"kind": str, "schema": int, "request": dict, "resumed_with": list}.items():
         if not isinstance(found.get(name, type_()), type_):
             raise ValueError(f"attribute {name} is {found[name]!r:.40}")

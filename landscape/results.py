@@ -115,12 +115,12 @@ class ResultFile:
         self.resumed = self.path.exists()
         own = {"kind": kind, "schema": layout.schema(kind)}
         self.request = request = {**own, **as_json(request)}
-        origin = dict(origin or {})
-        for name in origin.keys() & set(layout.OWN):
-            raise RequestError(f"record: {name!r} is a name of result files; use another")
+        origin = as_json(origin or {})
+        for name in origin:
+            if name in layout.OWN or not name or not name.isprintable() or len(name) > 1000:
+                raise RequestError(f"record: {name!r:.60} is no name for an entry; use another")
         if "versions" not in origin:
             origin = provenance(**{"command": Path(sys.argv[0]).name, **origin})
-        origin = as_json(origin)
         parts = layout.Parts(kind, request, fields, done, constants or {}, origin)
         if not self.resumed:
             # Another process may have been faster by a moment.
@@ -333,7 +333,7 @@ def _contents(path: Path, file: Hdf5, wanted: Callable[[str], bool]) -> Stored:
     if "kind" not in file.attributes or "done" not in file.datasets:
         raise RequestError(f"result: {path} was not written by landscape; use another --out")
     # The mask first: what it marks is there when the values are read.
-    names = ["done", *(name for name in file.datasets if name not in ("done", *layout.JSON))]
+    names = ["done", *(name for name in file.datasets if name not in ("done", layout.LATER))]
     data = {name: file.read(name) for name in names if wanted(name)}
     if data["done"].dtype.kind not in "bui":
         raise ValueError("its mask of what is done is none")

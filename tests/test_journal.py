@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -162,3 +164,85 @@ def test_parts_are_kept_apart(tmp_path):
 def test_the_room_is_what_is_free_where_it_will_be_kept(tmp_path):
     assert 0 < Journal(tmp_path / "not" / "yet").room < np.inf
     assert Journal().room == np.inf
+
+
+DAMAGE = [b"", b"{}", b"[]", b"null", b"3", b"{", b"\xff", b"[" * 9_000,
+          b'{"scalars": {"step": 1}, "vectors": ["v-1"]}',
+          b'{"scalars": {"step": 1}, "vectors": ["v-1"], "digest": "0"}']  # fmt: skip
+
+
+@pytest.mark.parametrize("content", DAMAGE, ids=range(len(DAMAGE)))
+def test_a_damaged_state_is_refused_and_nothing_of_it_deleted(tmp_path, content):
+    """Hours of work do not start anew without a word."""
+    Journal.of_request(tmp_path / "j", {"seed": 0}).part("a").save({"step": 1}, ["v-1"], numbered)
+    (tmp_path / "j" / "a" / "state.json").write_bytes(content)
+    journal = Journal.of_request(tmp_path / "j", {"seed": 0}).part("a")
+    with pytest.raises(RequestError, match=r"in .*a is damaged \(state.json\); delete that folder"):
+        journal.load()
+    assert (tmp_path / "j" / "a" / "v-1.npz").exists()
+    journal.discard()
+    assert journal.load() is None
+
+
+@pytest.mark.parametrize("content", [*DAMAGE[:8], b'{"seed": 0}', b'{"x64": 3, "seed": 0}'])
+def test_a_damaged_request_is_refused_where_there_is_a_state(tmp_path, content):
+    Journal.of_request(tmp_path / "j", {"seed": 0}).part("a").save({"step": 1})
+    (tmp_path / "j" / "request.json").write_bytes(content)
+    with pytest.raises(RequestError, match=r"journal: the interim state in .*j .* delete it"):
+        Journal.of_request(tmp_path / "j", {"seed": 0})
+    (tmp_path / "j" / "a" / "state.json").unlink()  # then there is nothing to lose
+    assert Journal.of_request(tmp_path / "j", {"seed": 0}).part("a").load() is None
+
+
+def _other_shape(path):
+    np.savez(path, np.zeros((3, 2)), np.zeros(4))
+
+
+def _text(path):
+    np.savez(path, np.array(["a"]), np.zeros(4))
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def _bit(path):
+    raw = bytearray(path.read_bytes())
+    raw[200] ^= 1
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, _other_shape, _text, _cut, _bit])
+def test_a_vector_that_is_not_what_it_was_is_refused(tmp_path, damage):
+    path = tmp_path / "v-1.npz"
+    Journal(tmp_path).save({"step": 1}, ["v-1"], numbered)
+    damage(path)
+    journal = Journal(tmp_path)
+    assert journal.load() == {"step": 1}
+    with pytest.raises(RequestError, match=r"damaged \(v-1.npz\); delete that folder to start"):
+        journal.vector("v-1", LIKE)
+
+
+@pytest.mark.parametrize("name", ["../out", "..", "a/b", "", ".hidden", "/tmp/x"])
+def test_no_name_leaves_the_folder(tmp_path, name):
+    journal = Journal(tmp_path / "j")
+    with pytest.raises(RequestError, match="is no name of a part of it"):
+        journal.part(name)
+    with pytest.raises(RequestError, match="is no name of a part of it"):
+        journal.vector(name, LIKE)
+    with pytest.raises(RequestError, match="is no name of a part of it"):
+        journal.save({}, [name], numbered)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_was_writing_is_deleted(tmp_path):
+    Journal(tmp_path).save({"step": 1}, ["v-1"], numbered)
+    for name in (".state.json", ".12-0123abcd-v-2.npz", "v-2.npz"):
+        (tmp_path / name).write_bytes(b"half")
+    assert Journal(tmp_path).load() == {"step": 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["state.json", "v-1.npz"]
+
+
+def test_a_setting_that_is_not_set_is_the_same_as_none(tmp_path):
+    Journal.of_request(tmp_path / "j", {"seed": 0, "more": None}).part("a").save({"step": 1})
+    assert Journal.of_request(tmp_path / "j", {"seed": 0}).part("a").load() == {"step": 1}

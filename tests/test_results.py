@@ -327,7 +327,8 @@ def nested(depth):
         ({"f": len}, "record: f is builtin_function_or_method"),
         ({"a": {3: 1}}, r"record: a\.3 is no name; use text"),
         ({"deep": nested(5000)}, "record: deep is too deep or too long; leave it out"),
-        ({"kind": "mine"}, "record: 'kind' is a name of result files; use another"),
+        ({"kind": "mine"}, "record: 'kind' is no name for an entry; use another"),
+        ({"a\0": 1}, r"record: 'a\\x00' is no name for an entry; use another"),
     ],
 )
 def test_what_cannot_be_stored_is_refused_by_name_before_there_is_a_file(tmp_path, record, message):
@@ -337,7 +338,7 @@ def test_what_cannot_be_stored_is_refused_by_name_before_there_is_a_file(tmp_pat
 
 
 def test_a_request_of_any_length_is_stored(tmp_path):
-    """HDF5 has no attribute beyond 64 KiB; a ViT-L with all blocks names its leaves in 100."""
+    """A ViT-L with all blocks names its leaves in 100 KiB, more than HDF5 stores in its headers."""
     blocks = {f"block{i}": [f"encoderblock_{i}/leaf{j}/kernel" for j in range(16)]
               for i in range(200)}  # fmt: skip
     assert len(json.dumps(blocks)) > 100_000

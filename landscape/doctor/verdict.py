@@ -95,7 +95,7 @@ def _stored(found: Mapping[str, Any]) -> dict[str, Any] | None:
 def _verdicts() -> list[dict[str, Any]]:
     try:
         found = json.loads(_file().read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
     whole = isinstance(found, list) and all(
         isinstance(record, dict) and {"configuration", "verdict", "by"} <= record.keys()

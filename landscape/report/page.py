@@ -13,6 +13,7 @@ from landscape.report.run import NOT_MEASURED, Run, distinct
 from landscape.report.table import escape, to_html
 from landscape.report.tables import components, planes, table1, table3
 from landscape.report.words import summary, warnings
+from landscape.whole_file import whole_file
 
 TITLE = "Loss landscapes"
 _SECTIONS = (
@@ -42,23 +43,9 @@ def write(runs: Iterable[Run], path: str | os.PathLike, *, title: str = TITLE) -
         raise RequestError("runs: there are none to report; pass at least one run folder")
     path = Path(path)
     text = _page(runs, title, path.parent)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, text)
-    except OSError as error:
-        raise RequestError(
-            f"out: {path} cannot be written ({error.strerror}); name another file"
-        ) from error
-    return path
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return path
 
 
 def _page(runs: list[Run], title: str, beside: Path) -> str:
