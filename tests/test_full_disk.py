@@ -3,6 +3,7 @@
 import json
 import os
 from functools import partial
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -180,12 +181,14 @@ def test_converted_files_that_do_not_fit_are_told(tmp_path):
     assert native.steps(tmp_path / "r") == []
 
 
-SURFACE = ["surface", "--grid", "3x3", "--images", "20"]
-HESSIAN = ["hessian", "--blocks", "none", "--images", "10", "--width", "0.5", "--ends", "max"]
+OWN = Path(__file__).parent / "cli" / "own_objective.py"  # small
+SURFACE = ["surface", "--grid", "3x3", "--images", "64"]
+HESSIAN = ["hessian", "--objective", f"{OWN}:make"]
 
 
 def _command(arguments, run, out, capsys):
-    words = [*arguments, "--checkpoint", str(run), "--out", str(out), "--quiet", "--json"]
+    words = [*arguments, "--out", str(out), "--quiet", "--json"]
+    words += [] if "--objective" in words else ["--checkpoint", str(run)]
     capsys.readouterr()
     status = main(words)
     return status, capsys.readouterr()

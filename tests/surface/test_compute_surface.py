@@ -7,6 +7,7 @@ from spectra import quadratic, rotated
 
 from landscape import devices, parameters
 from landscape.errors import OutOfMemory, RequestError
+from landscape.hdf5 import Hdf5
 from landscape.objective import Objective
 from landscape.surface import (
     Measures,
@@ -14,6 +15,7 @@ from landscape.surface import (
     compute_surface,
     coordinates,
     random_direction,
+    read_directions,
     read_surface,
 )
 
@@ -388,3 +390,50 @@ def test_directions_of_other_shapes_are_refused_not_broadcast():
     made = Objective(lambda w, b: b * jnp.sum(w**2), jnp.ones((2, 3)), [jnp.ones(2)])
     with pytest.raises(RequestError, match=r"x direction: 'params' has shape \(\), not \(2, 3\)"):
         compute_surface(made, [jnp.ones(())], [0.0, 1.0])
+
+
+def test_directions_are_read_only_where_they_are_asked_for(tmp_path, monkeypatch):
+    """They are as large as the network."""
+    made, path, read = objective(), tmp_path / "s.h5", []
+    compute_surface(made, plane(made), X, Y, out=path)
+    whole = Hdf5.read
+
+    def counted(self, name):
+        read.append(name)
+        return whole(self, name)
+
+    monkeypatch.setattr(Hdf5, "read", counted)
+    read_surface(path)
+    compute_surface(made, plane(made), X, Y, out=path)
+    assert "train_loss" in read
+    assert not any(name.startswith("directions/") for name in read)
+    assert len(read_directions(path, made.params)) == 2
+    assert any(name.startswith("directions/") for name in read)
+
+
+FAULTS = {
+    "done has shape": {"done": np.ones((4, 7, 1), "u1")},
+    "metrics names no loss": {"metrics": "[]"},
+    "'train_loss' is no numbers": {"train_loss": np.ones((7, 4))},
+    "'xcoordinates' is no numbers": {"xcoordinates": np.array([b"a"] * 7)},
+    "coordinates are not finite": {"xcoordinates": np.full(7, np.nan)},
+    "markers are no places": {"markers": '{"a": [1.0]}'},
+    "not described by numbers": {"cosine": "text"},
+    "its path is no places": {"path/x": np.ones(3)},
+}
+
+
+@pytest.mark.parametrize("told", FAULTS)
+def test_a_file_that_is_no_surface_is_told_in_one_line(tmp_path, told):
+    made, path = objective(), tmp_path / "s.h5"
+    compute_surface(made, plane(made), X, Y, out=path)
+    with h5py.File(path, "r+") as file:
+        for name, value in FAULTS[told].items():
+            if isinstance(value, str):
+                file.attrs[name] = value
+                continue
+            if name in file:
+                del file[name]
+            file[name] = value
+    with pytest.raises(RequestError, match=rf"surface: .*s\.h5 is damaged \(.*{told}.*\); move it"):
+        read_surface(path)
