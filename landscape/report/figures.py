@@ -12,7 +12,14 @@ from matplotlib.figure import Figure
 from landscape import captions
 from landscape.errors import RequestError
 from landscape.numbers import interval, number, percent
-from landscape.plots import compare, compare_blocks, compare_neurons, compare_training, style
+from landscape.plots import (
+    Activity,
+    compare,
+    compare_blocks,
+    compare_neurons,
+    compare_training,
+    style,
+)
 from landscape.report import measures
 from landscape.report.measures import WHOLE
 from landscape.report.run import Run, distinct
@@ -94,7 +101,7 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
             *_svg(compare_neurons(activities)),
             f"Percentage of active neurons against depth for {', '.join(activities)}.",
             "Share of post-activation values above zero, layer by layer (ResNet: its units' "
-            f"outputs), over {_images(runs, 'neurons')}, with standard errors over these."
+            f"outputs), over {_images(runs, activities)}, with standard errors over these."
             + (" Dashed with open markers: trained with SAM." if sam else ""),
         )
     sharpness = {run.label: s for run in runs if (s := measures.sharpness(run)) is not None}
@@ -102,8 +109,8 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
         found["blocks"] = Picture(
             *_svg(compare_blocks(sharpness)),
             f"λmax of every component of {', '.join(sharpness)} on a logarithmic axis.",
-            f"λmax of the {measures.matrices(runs)} and of diagonal blocks of it; the lines "
-            "through the points span the lower to the upper bound, where it is wider than the "
+            f"λmax of the {measures.matrices(r for r in runs if r.label in sharpness)} and of "
+            "diagonal blocks of it; the lines through the points span the lower to the upper bound, where it is wider than the "
             "point; a triangle at the edge is a bound that is not positive or infinite; an "
             "asterisk marks what did not converge or was not confirmed."
             + (" Open points: trained with SAM." if sam else ""),
@@ -131,8 +138,9 @@ def _any_origin(surfaces: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]
     return any(c[0] <= 0 <= c[-1] and r[0] <= 0 <= r[-1] for c, r, _ in surfaces.values())
 
 
-def _images(runs: Sequence[Run], name: str) -> str:
-    return captions.each(captions.images(run.results[name]) for run in runs if name in run.results)
+def _images(runs: Sequence[Run], drawn: Mapping[str, Activity]) -> str:
+    of = (run.results["neurons"] for run in runs if run.label in drawn)
+    return captions.each(map(captions.images, of))
 
 
 def _told_of_surfaces(runs: Sequence[Run]) -> str:

@@ -167,7 +167,8 @@ def _hessian(data: dict, attributes: dict, say: Callable[[str], object]) -> str:
     targets, done = data["targets"], data["done"]
     if not _are_names(targets):
         return "targets is no list of different names"
-    if done.ndim != 1 or len(done) < len(targets):
+    tasks = data.get("tasks", targets)  # further ones follow the targets
+    if done.shape != tasks.shape or len(done) < len(targets):
         return f"done has shape {done.shape} for {len(targets)} targets"
     return ""
 
@@ -246,6 +247,7 @@ def _column(
     values = _without(name, values, wrong, "beyond ±1e100", say)
     if name in _NOT_NEGATIVE:
         values = _without(name, values, values < 0, "below 0", say)
+        values = _without(name, values, np.isinf(values), "without an end", say)
     if name == "active_fraction":
         values = _without(name, values, (values < 0) | (values > 1), "outside of 0 to 1", say)
     return values
