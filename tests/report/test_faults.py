@@ -214,15 +214,15 @@ def test_a_long_log_takes_bounded_time_and_memory_and_is_told_to_be_thinned(fold
     path = folder / "metrics.jsonl"
     line = '{"step": %d, "epoch": %f, "train_loss": 1.0, "gradient_norm": 1.0}\n'
     with path.open("w") as file:
-        file.writelines(line % (step, step / 9) for step in range(10**6))
-        file.write('{"step": 1000000, "epoch": 9e5, "train_loss": 0.5, "test_accuracy": 0.9}\n')
-    start = time.perf_counter()
+        file.writelines(line % (step, step / 9) for step in range(200_000))
+        file.write('{"step": 200000, "epoch": 9e5, "train_loss": 0.5, "test_accuracy": 0.9}\n')
+    start = time.process_time()
     found, every = reading.log(path, pytest.fail)
-    assert time.perf_counter() - start < 10
-    assert every == 200
+    assert time.process_time() - start < 2
+    assert every == 40
     assert len(found) == 5001
     assert found[-1]["test_accuracy"] == 0.9
-    assert "every 200th line of ViT-Mini/2 is shown" in shown(folder).text
+    assert "every 40th line of ViT-Mini/2 is shown" in shown(folder).text
 
 
 def test_files_too_large_to_be_read_are_named(folder, shown):
