@@ -115,7 +115,7 @@ def compare_neurons(runs: Mapping[str, Activity], *, width: float = style.PAGE) 
         ax = plot_neurons(
             curves,
             ax=axes[place],
-            title=f"{style.wrapped(family, 28)}\n{name}",
+            title=f"{style.wrapped(family, 22)}\n{name}",
             looks=looks,
         )
         if place % columns:

@@ -112,8 +112,8 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
             f"λmax of the {measures.matrices(r for r in runs if r.label in sharpness)} and of "
             "diagonal blocks of it; the lines through the points span the lower to the upper "
             "bound, where it is wider than the point; a triangle at the edge is a bound that is "
-            "not positive or infinite; an asterisk marks what did not converge or was not confirmed."
-            + (" Open points: trained with SAM." if sam else ""),
+            "not positive or infinite; an asterisk marks what did not converge or was not "
+            "confirmed." + (" Open points: trained with SAM." if sam else ""),
         )
     curves = {run.label: run.metrics for run in runs if run.metrics}
     logged = [
