@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -46,6 +47,7 @@ def assert_equal(folder, other):
 
 def fails_once(folder, nth, number):
     """Whether the n-th operation failed; what is complete then has its metrics."""
+    before = set(threading.enumerate())
     with failing(folder, nth, number) as disk:
         try:
             train(folder / "run")
@@ -53,6 +55,8 @@ def fails_once(folder, nth, number):
             told = str(error)
         else:
             told = ""
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)  # what Orbax leaves behind ends with the process, if that does not go on
     assert (disk.failed is None) == (told == "")
     assert os.strerror(number) in told or not told
     done = max(native.steps(folder / "run"), default=0)
