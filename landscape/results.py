@@ -404,6 +404,8 @@ def _refuse_other_content(stored: Stored, parts: layout.Parts, file: Hdf5) -> No
     """Refuse what cannot have been made for this request: what reads it relies on its types."""
     expected = {"done": (tuple(parts.done), "u1")}
     expected |= {name: (field.shape, field.dtype) for name, field in parts.fields.items()}
+    if layout.LATER in file.datasets:
+        expected[layout.LATER] = (layout.ROOM,), "u1"
     for name, value in parts.constants.items():
         array = np.asarray(value)
         expected[name] = array.shape, None if array.dtype.kind in "UO" else array.dtype

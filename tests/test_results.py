@@ -556,3 +556,14 @@ def test_only_what_is_asked_for_is_read(tmp_path, monkeypatch):
     assert sum(read) < 120_000
     assert results.read(tmp_path / "s.h5")["directions/x/k"].sum() == 500_000
     assert sum(read) > 8_000_000
+
+
+def test_a_file_without_the_room_it_should_have_is_not_written_into(tmp_path):
+    make(tmp_path / "s.h5").close()
+    with h5py.File(tmp_path / "s.h5", "r+") as file:
+        del file["attributes/later"]
+        file["attributes/later"] = np.frombuffer(b"{}", "u1")
+    before = (tmp_path / "s.h5").read_bytes()
+    with pytest.raises(RequestError, match=r"no uint8 of shape \(16384,\) as 'attributes/later'"):
+        make(tmp_path / "s.h5")
+    assert (tmp_path / "s.h5").read_bytes() == before
