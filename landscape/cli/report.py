@@ -74,8 +74,8 @@ def run_folders(names: tuple[str, ...]) -> list[Path]:
         raise RequestError("runs: none given; name run folders, for example runs/quickstart/*")
     folders = [Path(name) for name in names]
     if len(folders) == 1 and not _is_run(folders[0]) and os.path.isdir(folders[0]):
-        with os.scandir(folders[0]) as inside:
-            folders = sorted(Path(p) for p in inside if p.is_dir() and _is_run(p)) or folders
+        inside = (folders[0] / name for name in sorted(os.listdir(folders[0])))
+        folders = [path for path in inside if os.path.isdir(path) and _is_run(path)] or folders
     elif len(folders) > 1:  # a shell pattern also matches the report beside the runs
         folders = [folder for folder in folders if not os.path.isfile(folder)] or folders
     for folder in folders:

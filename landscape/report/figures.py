@@ -24,8 +24,8 @@ from landscape.report import measures
 from landscape.report.measures import WHOLE
 from landscape.report.run import Run, distinct
 
-_LOGGED = {"train_loss": "Training loss of the mini-batches (logarithmic)",
-           "test_accuracy": "Test accuracy"}  # fmt: skip
+_LOGGED = {"train_loss": "training loss of the mini-batches (logarithmic)",
+           "test_accuracy": "test accuracy"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,13 @@ def pictures(runs: Sequence[Run]) -> dict[str, Picture]:
         if any({quantity, "epoch"} <= line.keys() for lines in curves.values() for line in lines)
     ]
     if logged:
+        told = " and ".join(logged)
+        told = told[0].upper() + told[1:]
         thinned = [f"every {run.every}th line of {run.label}" for run in runs if run.every > 1]
         found["training"] = Picture(
             *_svg(compare_training(curves)),
-            f"{' and '.join(logged)} against epochs for {', '.join(curves)}.",
-            f"{' and '.join(logged)}."
+            f"{told} against epochs for {', '.join(curves)}.",
+            f"{told}."
             + (f" Of long logs {', '.join(thinned)} is shown." if thinned else "")
             + (" Dashed: trained with SAM." if sam else ""),
         )  # fmt: skip

@@ -1,9 +1,11 @@
 """``report``: what is on the page stands in its JSON and in the terminal too."""
 
 import json
+import os
 
 import pytest
 import synthetic_runs as made
+from hostile import asked
 
 from landscape.cli import main
 
@@ -42,3 +44,13 @@ def test_a_mistyped_folder_is_refused_and_a_file_beside_the_runs_is_not(folders,
     error = capsys.readouterr().err
     assert f"runs: there is no folder {tmp_path / 'typo'}" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["\0", "x" * 5000, "\udcff", "[red]x[/red]", "/dev/null", "pipe", "loop"]
+)
+def test_what_is_no_folder_is_refused_in_one_line(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    os.symlink("loop", "loop")
+    assert asked(["report", name], capsys, tmp_path) == 2

@@ -206,6 +206,7 @@ def test_what_is_no_file_is_named_and_not_waited_for(tmp_path, folder, shown, fi
     (folder / file).unlink()
     {"pipe": os.mkfifo, "folder": os.mkdir, "loop": lambda path: path.symlink_to(path),
      "nothing": lambda path: path.symlink_to("gone")}[what](folder / file)  # fmt: skip
+    (tmp_path / "loop").symlink_to("loop")  # beside the runs
     assert f"ViT-Mini/2: {file}" in shown(folder).text or f"bad: {file}" in shown(folder).text
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "report.html"), "--json"]) == 0
 
