@@ -103,7 +103,8 @@ def write(options: Any, paths: Sequence[Path]) -> dict[str, int]:
         from landscape.plots.interactive import interactive_html
 
         with whole_file(options.html, "html") as page:
-            page.write_text(interactive_html(surfaces, metric=options.metric, log=options.log))
+            html = interactive_html(surfaces, metric=options.metric, log=options.log)
+            page.write_text(html, encoding="utf-8")
     if options.animation is not None:
         _animate(options, surfaces)
     written = {name: 0 for name in wanted if name}
