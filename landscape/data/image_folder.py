@@ -1,14 +1,16 @@
 """Folders of class folders: ``FOLDER/CLASS/IMAGE`` or ``FOLDER/{train,test,val}/CLASS/IMAGE``."""
 
 import math
+import os
+import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from landscape.data.class_folders import Listed, listed
 from landscape.data.resizing import CENTRAL_SQUARE, Geometry, resized
@@ -25,6 +27,7 @@ _ALLOWANCE, _EXPANSION = 2**22, 4000
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _GREY = frozenset({"1", "L", "LA"})
 _EIGHT_BIT = _GREY | {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"}
+_STANDARD_ERROR = threading.Lock()
 _COPIES = 24  # bytes of memory per pixel while an image is decoded, converted and resized
 _AT_ONCE = 2**30  # bytes that several images may take at a time
 
@@ -113,6 +116,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             yield image
     except RequestError:
         raise
+    except UnidentifiedImageError as error:
+        raise RequestError(
+            f"data: {printable(path)} cannot be read as an image (it is none of "
+            f"{', '.join(_FORMATS)}, or its beginning is damaged); replace or remove it"
+        ) from error
     except Exception as error:  # Pillow's readers raise anything
         reason = printable(" ".join(str(error).split()) or type(error).__name__, 200)
         raise RequestError(
@@ -154,10 +162,24 @@ def _common_size(paths, sizes, image_size: int | None) -> tuple[int, int]:
 
 
 def _decode(path: Path, channels: int, image_size: int | None, geometry: Geometry) -> np.ndarray:
-    with _opened(path) as opened:
+    with _opened(path) as opened, _quiet() if opened.format == "TIFF" else nullcontext():
         size, image = opened.size, opened.convert("L" if channels == 1 else "RGB")
         if image.size != size:
             raise ValueError("it has two sizes")
     if image_size is not None:
         return resized(image, geometry, image_size)
     return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what libtiff writes to standard error beside what Pillow raises."""
+    with _STANDARD_ERROR:
+        kept = os.dup(2)
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -1,6 +1,7 @@
 """Folders of class folders."""
 
 import struct
+import sys
 import tracemalloc
 import zlib
 
@@ -198,7 +199,7 @@ def test_images_that_unpack_to_too_much_are_refused_in_one_line(tmp_path, size):
     tracemalloc.stop()
 
 
-@pytest.mark.parametrize("size", [(2100, 2100), (4000, 4000)])
+@pytest.mark.parametrize("size", [(2200, 2200), (4000, 4000)])
 def test_more_pixels_than_a_file_can_hold_are_refused_before_memory_is_taken(tmp_path, size):
     path = tmp_path / "a" / "1.png"
     path.parent.mkdir()
@@ -262,3 +263,24 @@ def test_file_names_that_cannot_be_printed_are_escaped(tmp_path):
     with pytest.raises(RequestError, match="cannot be read") as raised:
         load(str(tmp_path))
     assert str(raised.value).isprintable()
+
+
+def test_a_damaged_tiff_is_told_in_one_line(tmp_path, capfd):
+    """libtiff writes a line of its own to the process's standard error."""
+    pixels = picture(tmp_path / "a" / "1.tif", size=(30, 30))
+    path = tmp_path / "a" / "2.tif"
+    Image.fromarray(pixels).save(path, compression="tiff_deflate")
+    content = bytearray(path.read_bytes())
+    content[500:600] = bytes(100)
+    path.write_bytes(content)
+    with pytest.raises(RequestError, match=r"2\.tif cannot be read as an image"):
+        load(str(tmp_path))
+    print("after", file=sys.stderr)
+    assert capfd.readouterr().err == "after\n"
+
+
+def test_a_file_that_is_no_image_is_told_what_could_be_read(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.png").write_bytes(b"a text")
+    with pytest.raises(RequestError, match="it is none of PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM"):
+        load(str(tmp_path))
