@@ -21,7 +21,7 @@ import numpy as np
 
 from landscape.errors import RequestError
 from landscape.parameters import Tree, placed_like
-from landscape.records import as_json, difference, other_precision
+from landscape.results.records import as_json, difference, other_precision
 from landscape.whole_file import cannot_write, temporary_beside
 
 _INDEX, _REQUEST = "state.json", "request.json"

@@ -49,7 +49,7 @@ NO_METRIC_OF_LINES = "metric: pictures of lines show losses and accuracies; leav
 
 def read(path: os.PathLike | str) -> Any:
     """A surface file of ours or of Li et al.'s code."""
-    from landscape.hdf5 import reading
+    from landscape.results.hdf5 import reading
     from landscape.surface import read_surface
     from landscape.surface.li_files import read_li_surface
 

@@ -168,7 +168,7 @@ class Directions:
         return principal_plane(params, trajectory, components=count)
 
     def _from_file(self, path: str, axis: int) -> Any:
-        from landscape.hdf5 import reading
+        from landscape.results.hdf5 import reading
         from landscape.surface import read_directions
         from landscape.surface.li_files import read_li_directions
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from landscape import disk, parameters
 from landscape.errors import RequestError
-from landscape.hdf5 import Hdf5, reading
 from landscape.parameters import Tree
+from landscape.results.hdf5 import Hdf5, reading
 from landscape.surface.result import Surface
 from landscape.whole_file import whole_file
 

@@ -7,8 +7,8 @@ from spectra import quadratic, rotated
 
 from landscape import devices, parameters
 from landscape.errors import OutOfMemory, RequestError
-from landscape.hdf5 import Hdf5
 from landscape.objective import Objective
+from landscape.results.hdf5 import Hdf5
 from landscape.surface import (
     Measures,
     Surface,

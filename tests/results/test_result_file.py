@@ -10,8 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from landscape import hdf5, records, results
+from landscape import results
 from landscape.errors import OtherVersion, RequestError
+from landscape.results import hdf5, records, result_file
 
 FIELDS = {"loss": results.Field((2, 3), dims=("y", "x"))}
 CONSTANTS = {"x": np.arange(3.0), "y": np.arange(2.0), "names": ["a", "λ"], "d/k": np.ones(4)}
@@ -109,10 +110,10 @@ def test_of_two_first_starts_at_once_neither_replaces_the_file_of_the_other(
     tmp_path, monkeypatch, links
 ):
     """Both saw no file; the second was half a second slower at making its own."""
-    create, path = results._create, tmp_path / "s.h5"
+    create, path = result_file._create, tmp_path / "s.h5"
 
     def late(*arguments):
-        monkeypatch.setattr(results, "_create", create)
+        monkeypatch.setattr(result_file, "_create", create)
         with make(path, seed=1) as other:
             other.write((0, 0), loss=1.0)
         return create(*arguments)
@@ -120,14 +121,14 @@ def test_of_two_first_starts_at_once_neither_replaces_the_file_of_the_other(
     def no_links(*_):
         raise PermissionError
 
-    monkeypatch.setattr(results, "_create", late)
+    monkeypatch.setattr(result_file, "_create", late)
     if not links:
         monkeypatch.setattr(os, "link", no_links)
     with pytest.raises(RequestError, match="made with seed=1, this request has seed=0"):
         make(path)
     assert results.read(path)["loss"][0, 0] == 1.0
     assert [file.name for file in tmp_path.iterdir()] == ["s.h5"]
-    monkeypatch.setattr(results, "_create", late)
+    monkeypatch.setattr(result_file, "_create", late)
     with make(tmp_path / "t.h5", seed=1):
         pass
 
@@ -209,7 +210,8 @@ def test_a_file_being_written_can_be_read_but_not_written_twice(tmp_path):
             [sys.executable, "-c", code, str(tmp_path / "s.h5")], capture_output=True, text=True
         )
         assert read.stdout.strip() == "1.0"
-        code = "import sys, pathlib, landscape.results as r; r._locked(pathlib.Path(sys.argv[1]))"
+        code = "import sys, pathlib; from landscape.results.result_file import _locked\n"
+        code += "_locked(pathlib.Path(sys.argv[1]))"
         write = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path / "s.h5")], capture_output=True, text=True
         )
@@ -225,7 +227,8 @@ def test_coordinates_are_dimension_scales(tmp_path):
 WRITER = """
 import sys
 import numpy as np
-from landscape import hdf5, records, results
+from landscape import results
+from landscape.results import hdf5, records, result_file
 with results.ResultFile(sys.argv[1], "surface", request={}, fields={"v": results.Field((4000,))},
                         done=(4000,), origin={"versions": {}}) as file:
     print("open", flush=True)

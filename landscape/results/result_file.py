@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from landscape import disk
-from landscape import result_layout as layout
 from landscape.errors import OtherVersion, RequestError
-from landscape.hdf5 import Hdf5, reading
-from landscape.records import as_json, difference, other_precision
-from landscape.result_layout import Field
+from landscape.results import layout
+from landscape.results.hdf5 import Hdf5, reading
+from landscape.results.layout import Field
+from landscape.results.records import as_json, difference, other_precision
 from landscape.whole_file import cannot_write, is_full_or_broken, temporary_beside
 
 # Of the provenance: what may differ between the sessions that fill one file.

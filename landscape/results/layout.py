@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from landscape import disk
-from landscape.hdf5 import Hdf5
+from landscape.results.hdf5 import Hdf5
 
 # Of each kind's datasets, 1 where not named; to be raised when they or their meaning change.
 SCHEMAS = {"hessian": 2, "ntk": 2, "neurons": 2, "surface": 2}
