@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import unicodedata
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any, Literal
@@ -104,7 +105,7 @@ def stored_names(names: Any, classes: int, what: str) -> tuple[str, ...] | None:
             f"checkpoint: {what} has class names that are not {classes} different ones, one for "
             "each class of its network; restore its config.json"
         )
-    return tuple(names)
+    return tuple(unicodedata.normalize("NFC", name) for name in names)  # as folders are read
 
 
 def _labels(

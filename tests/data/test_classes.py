@@ -135,3 +135,4 @@ def test_stored_names_are_as_many_different_texts_as_classes(names):
         stored_names(names, 2, "run")
     assert stored_names(["a", "b"], 2, "run") == ("a", "b")
     assert stored_names(None, 2, "run") is None
+    assert stored_names(["e\u0301t\u00e9"], 1, "run") == ("\u00e9t\u00e9",)  # as folders are read

@@ -303,7 +303,7 @@ def test_a_head_that_is_kept_keeps_its_labels(tmp_path):
     logits = np.asarray(model.apply(params, (images / 127.5 - 1).astype(np.float32)))
     losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(6), [2, 2, 0, 0, 1, 1]]
     assert first["train_loss"] == pytest.approx(float(losses.mean()), rel=1e-4)
-    with pytest.raises(RequestError, match="'cow' is no class of .*--new-head"):
+    with pytest.raises(RequestError, match=r"'cow' is no class of .*--new-head"):
         tuned("other")
     assert tuned("other", new_head=True) == ["dog", "bird", "cow"]
 
