@@ -22,7 +22,7 @@ WRITTEN = {
 }
 DATA = {
     "digits": "1,797 scanned digits, 8x8, from scikit-learn; one fifth of each class for testing",
-    "FOLDER": "a folder of class folders of images, or with train/ and test/ (or val/) of those",
+    "FOLDER": "class folders of images, or train/ and test/ (or val/) with those; labels by name",
     "FILE.npz": "images (uint8, N,H,W,C) and labels; optionally test_images and test_labels",
     "MODULE:FUNCTION": "a function returning (images, labels) or a landscape.data.Data",
 }

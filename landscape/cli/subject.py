@@ -31,7 +31,7 @@ class Subject:
     split: Literal["train", "test"] = "train"
     """Part of the data that is used."""
     images: int | None = None
-    """Use only this many images, evenly spaced through the split."""
+    """Use only this many images of the split: of every class its share."""
     batch_size: int | None = None
     """Images at a time; limits memory, not the result (default: what fits, by XLA's analysis)."""
     loss: Literal["softmax_cross_entropy", "sigmoid_cross_entropy"] = "softmax_cross_entropy"
