@@ -192,6 +192,7 @@ def _images(
     Of ``wanted``, the network's image shape is left out where it takes those of the data.
     """
     from landscape import data
+    from landscape.data.preprocessing import DEFAULT, get_preprocessing
 
     source = config.get("data", {})
     reference = options.data or source.get("reference")
@@ -209,9 +210,8 @@ def _images(
     )
     record = {"reference": reference, "split": options.split}
     if reference == source.get("reference"):
-        same_pixels = not prepared.get("image_size") or (
-            preprocessing.name == config.get("preprocessing")
-        )
+        trained = get_preprocessing(config.get("preprocessing") or DEFAULT)
+        same_pixels = geometry == trained.geometry_for(prepared.get("image_size"))
         record |= _compared_with_training(options, images, source, same_pixels)
     return images, geometry, record
 
@@ -273,9 +273,11 @@ def _as_recorded(reference: str, source: dict[str, Any], image_shape: Any) -> di
     """How the run prepared these data; for other folders, the size that the network takes."""
     from landscape import data
 
-    if reference == source.get("reference"):
-        return {k: source[k] for k in ("holdout", "seed", "image_size") if k in source}
-    return {"image_size": data.size_for(reference, image_shape)}
+    recorded = source if reference == source.get("reference") else {}
+    kept = {key: recorded[key] for key in ("holdout", "seed") if key in recorded}
+    # A run that was started from a checkpoint has taken its size.
+    size = recorded.get("image_size") or data.size_for(reference, image_shape)
+    return {**kept, "image_size": size}
 
 
 def _other_geometry(preprocessing: Any, geometry: Any) -> dict[str, Any]:

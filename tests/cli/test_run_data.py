@@ -127,6 +127,8 @@ def test_resized_images_are_compared_only_as_they_were_resized(call, with_refere
     reference = str(tmp_path / "images")
     split = load(reference, image_size=8).train
     facts = {"image_size": 8, "train_examples": 10, "train_hash": split.hash}
+    started = with_reference(reference, **facts | {"image_size": None})  # from another checkpoint
+    assert call("evaluate", "--checkpoint", started)[0] == 0
     folder = with_reference(reference, **facts)
     assert call("evaluate", "--checkpoint", folder)[0] == 0
     other = ("--preprocessing", "big_vision")
