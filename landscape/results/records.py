@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import RequestError
+from landscape.printable import printable
 
 _MOST = 1000  # numbers of an array
 
@@ -73,7 +74,7 @@ def difference(found: Mapping[str, Any], request: Mapping[str, Any]) -> tuple[st
     for name in sorted(found.keys() | request.keys(), key=lambda name: (name != "schema", name)):
         was, now = found.get(name), request.get(name)
         if was != now and json.dumps(was) != json.dumps(now):  # NaN is not equal to itself
-            return name, _short(was), _short(now)
+            return printable(name, 60), _short(was), _short(now)
     return None
 
 

@@ -146,7 +146,10 @@ def test_an_interrupt_keeps_what_is_done_and_says_how_to_go_on(tmp_path, run):
                 break
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()  # where interrupts are ignored, as in the background of a shell
     assert process.returncode == 130
     assert "To go on: analysis_cli.py surface" in err
     assert "Traceback" not in err
