@@ -12,6 +12,11 @@ Advance = Callable[..., object]
 MakeBar = Callable[[str, int], contextlib.AbstractContextManager[Advance]]
 
 
+def note(text: str) -> None:
+    """Tell something that is not wrong and should not be overlooked, on standard error."""
+    print(f"note: {text}", file=sys.stderr)
+
+
 @contextlib.contextmanager
 def bar(description: str, total: int) -> Iterator[Advance]:
     """A tqdm bar on standard error with the time left."""

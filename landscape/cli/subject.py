@@ -4,12 +4,13 @@ import dataclasses
 import functools
 import hashlib
 import importlib.util
-import sys
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from landscape.errors import OutOfMemory, RequestError
+from landscape.progress import note
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -196,12 +197,17 @@ def _images(
 
     source = config.get("data", {})
     reference = options.data or source.get("reference")
+    if _are_one(reference, source.get("reference")):
+        reference = source["reference"]
     if reference is None:
         raise RequestError("data: the checkpoint does not say its data; use --data")
     if found and found.network and found.network.any_size and not Path(reference).is_dir():
         wanted.pop("image_shape", None)
     prepared = _as_recorded(reference, source, wanted.get("image_shape"))
-    geometry = preprocessing.geometry_for(prepared.get("image_size"))
+    trained = get_preprocessing(config.get("preprocessing") or DEFAULT)
+    geometry = preprocessing.geometry_for(prepared["image_size"])
+    if source and preprocessing == trained:
+        geometry = trained.geometry_of_run(config.get("geometry"))
     images = data.load(
         reference,
         **prepared,
@@ -210,10 +216,17 @@ def _images(
     )
     record = {"reference": reference, "split": options.split}
     if reference == source.get("reference"):
-        trained = get_preprocessing(config.get("preprocessing") or DEFAULT)
-        same_pixels = geometry == trained.geometry_for(prepared.get("image_size"))
+        same_pixels = geometry == trained.geometry_of_run(config.get("geometry"))
         record |= _compared_with_training(options, images, source, same_pixels)
     return images, geometry, record
+
+
+def _are_one(one: str | None, other: str | None) -> bool:
+    """Whether two references are one folder or file."""
+    try:
+        return os.path.samefile(one or "", other or "")
+    except (OSError, ValueError):
+        return False
 
 
 def _compared_with_training(
@@ -230,7 +243,7 @@ def _compared_with_training(
             changed = f"data: {images.reference!r} has changed since the training ({told})"
             if not options.accept_changed_data:
                 raise RequestError(f"{changed}; restore it, or go on with --accept-changed-data")
-            _note(changed)
+            note(changed)
             return {"changed_since_training": True}
     return {}
 
@@ -243,15 +256,8 @@ def _with_labels_of(options: Subject, found: Any, model: Any, images: Any) -> tu
     what = f"{model.name} of {options.checkpoint}" if options.checkpoint else model.name
     images, labels = with_labels_of(images, model.classes, names, what)
     if labels.how == "by position":
-        _note(
-            f"data: the class names of {what} are not known; those of {images.reference} count "
-            "as its classes in their order"
-        )
+        note(labels.told(images.reference, what))
     return images, labels
-
-
-def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
 
 
 def _request(options: Subject, known: dict[str, Any] | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ costs points of accuracy without any error.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,25 @@ class Preprocessing:
         if image_size is None or self.larger is None or image_size < self.larger[0]:
             return self.geometry
         return self.larger[1]
+
+    def geometry_of_run(self, recorded: Any) -> Geometry:
+        """That with which a run was trained, from its ``config.json``.
+
+        Where it is not recorded, that of before it depended on the image size.
+
+        Raises
+        ------
+        RequestError
+            If what is recorded is none.
+        """
+        if recorded is None:
+            return self.geometry
+        try:
+            return Geometry(**recorded)
+        except (TypeError, RequestError) as error:
+            raise RequestError(
+                f"checkpoint: config.json has {recorded!r:.60} as its geometry; restore it"
+            ) from error
 
     def values(self, images: jax.Array, dtype=jnp.float32) -> jax.Array:
         """Network inputs ``(pixel / 255 - mean) / deviation``; it can be jitted.

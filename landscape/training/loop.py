@@ -5,6 +5,7 @@ A run folder holds ``config.json`` (everything needed to build model and data ag
 the same call goes on from the last checkpoint and ends with the same weights, bit for bit.
 """
 
+import dataclasses
 import importlib.metadata
 import json
 import platform
@@ -23,7 +24,7 @@ from landscape.checkpoints import load as load_checkpoint
 from landscape.checkpoints.fine_tuning import adapted
 from landscape.checkpoints.fit import check_known
 from landscape.data import Data, load
-from landscape.data.classes import stored_names, with_labels_of
+from landscape.data.classes import Labels, stored_names, with_labels_of
 from landscape.data.loader import TrainingOrder
 from landscape.data.preprocessing import DEFAULT, get_preprocessing, preprocess
 from landscape.data.sources import size_for
@@ -33,7 +34,7 @@ from landscape.losses import get_loss
 from landscape.models import registry
 from landscape.models.model import Model
 from landscape.parameters import content_hash, norm
-from landscape.progress import MakeBar, bar, no_bar
+from landscape.progress import MakeBar, bar, no_bar, note
 from landscape.training import optimizers
 from landscape.training.config import TrainConfig, as_dict, differences
 from landscape.training.evaluate import evaluate
@@ -115,14 +116,18 @@ def train(
     begun = None if config.start_from is None else load_checkpoint(config.start_from)
     preprocessing = config.preprocessing or (begun and begun.preprocessing) or DEFAULT
     image_size = config.image_size or _own_size(config, begun)
+    prepared = get_preprocessing(preprocessing)
+    geometry = prepared.geometry_for(image_size)
+    if stored:  # perhaps from before it depended on the size
+        geometry = prepared.geometry_of_run(stored.get("geometry"))
     data = load(
         config.data,
         holdout=config.holdout,
         seed=config.seed,
         image_size=image_size,
-        geometry=get_preprocessing(preprocessing).geometry_for(image_size),
+        geometry=geometry,
     )
-    data = _labelled(config, begun, data)
+    as_loaded, (data, labels) = data, _labelled(config, begun, data)
     order = TrainingOrder(len(data.train), config.batch_size, config.seed)
     model = registry.build(**_network(config, begun, data))
     if model.has_state:
@@ -159,7 +164,9 @@ def train(
         return params, state, measured
 
     # ---- Initial or restored weights ---------------------------------------------------------
-    described = {"command": command, **_description(config, data, model, steps)}
+    described = {"command": command, **_description(config, as_loaded, model, steps)}
+    described["geometry"] = dataclasses.asdict(geometry)
+    described["data"] |= _described_labels(data, labels)
     described |= {"preprocessing": preprocessing, "started_from": _origin(begun)}
     if stored:
         _refuse_other(folder, described["data"], stored["data"])
@@ -281,17 +288,32 @@ def _initial(config: TrainConfig, begun: Checkpoint, model: Model) -> dict:
     )
 
 
-def _labelled(config: TrainConfig, begun: Checkpoint | None, data: Data) -> Data:
-    """The data with the labels of a head that is kept."""
+def _labelled(
+    config: TrainConfig, begun: Checkpoint | None, data: Data
+) -> tuple[Data, Labels | None]:
+    """The data with the labels of a head that is kept, and how they came about."""
     classes = ((begun and begun.request) or {}).get("classes")
     if classes != data.classes or config.new_head:
-        return data
+        return data, None
     what = f"start_from {config.start_from}"
     try:
         names = stored_names(begun.class_names, classes, what)
-        return with_labels_of(data, classes, names, what)[0]
+        data, labels = with_labels_of(data, classes, names, what)
     except RequestError as error:
         raise RequestError(f"{error}; or start from a new head (--new-head)") from error
+    if labels.how == "by position":
+        note(labels.told(data.reference, what))
+    return data, labels
+
+
+def _described_labels(data: Data, labels: Labels | None) -> dict[str, Any]:
+    """What the labels of the network mean, and which of them the classes of the data got."""
+    told: dict[str, Any] = {"class_names": data.class_names and list(data.class_names)}
+    if labels is not None and labels.how in ("by number", "by position"):
+        told["labels"] = labels.how
+    if labels is not None and not labels.unchanged:
+        told["class_labels"] = labels.of
+    return told
 
 
 def _own_size(config: TrainConfig, begun: Checkpoint | None) -> int | None:
@@ -319,7 +341,6 @@ def _description(config: TrainConfig, data: Data, model: Any, steps: int) -> dic
             "holdout": config.holdout,
             "seed": config.seed,
             "image_size": config.image_size,
-            "class_names": None if data.class_names is None else list(data.class_names),
             "train_examples": len(data.train),
             "train_hash": data.train.hash,
             "test_examples": None if test is None else len(test),

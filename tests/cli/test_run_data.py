@@ -114,6 +114,43 @@ def test_other_data_are_not_compared_with_those_of_the_training(call, trained, t
     assert call("evaluate", "--checkpoint", folder, "--data", tmp_path / "other.npz")[0] == 0
 
 
+def test_another_spelling_of_the_same_data_is_the_same_data(call, trained, monkeypatch):
+    folder, data, arrays = trained
+    np.savez(data, **arrays | {"labels": np.arange(20)[::-1] % 10})
+    monkeypatch.chdir(data.parent)
+    status, _, err = call("evaluate", "--checkpoint", folder, "--data", f"./{data.name}")
+    assert status == 2
+    assert "has changed since the training" in err
+
+
+def test_images_are_cut_as_they_were_in_the_training(call, with_reference, tmp_path):
+    """Also where the program would choose otherwise for this size by now."""
+    from PIL import Image
+
+    from landscape.data import load
+    from landscape.data.resizing import Geometry
+
+    rng = np.random.default_rng(0)
+    for name in "0123456789":
+        (tmp_path / "images" / name).mkdir(parents=True)
+        pixels = rng.integers(0, 256, (20, 12), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / name / "a.png")
+    reference, squash = str(tmp_path / "images"), Geometry("squash", 0.5, "bilinear")
+    split = load(reference, image_size=8, geometry=squash).train
+    folder = with_reference(reference, image_size=8, train_hash=split.hash)
+    assert call("evaluate", "--checkpoint", folder)[0] == 2
+    config = json.loads((folder / "config.json").read_text())
+    for geometry, expected in (
+        ({"resize": "squash", "crop": 0.5, "interpolation": "bilinear"}, 0),
+        ({"resize": "squash"}, 2),
+        ([1], 2),
+    ):
+        (folder / "config.json").write_text(json.dumps({**config, "geometry": geometry}))
+        status, _, err = call("evaluate", "--checkpoint", folder)
+        assert status == expected, err
+        assert err.count("\n") == (status != 0)
+
+
 def test_resized_images_are_compared_only_as_they_were_resized(call, with_reference, tmp_path):
     from PIL import Image
 

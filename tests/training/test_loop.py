@@ -10,6 +10,7 @@ import pytest
 import tiny_network
 
 from landscape.checkpoints import load, native
+from landscape.data import load as load_data
 from landscape.devices import data_mesh
 from landscape.errors import RequestError
 from landscape.parameters import gaussian, named_leaves, scaled
@@ -280,7 +281,7 @@ def test_a_head_that_fits_is_kept_unless_a_new_one_is_asked_for(tmp_path, new_he
     np.testing.assert_array_equal(after["hidden"]["kernel"], before["hidden"]["kernel"])
 
 
-def test_a_head_that_is_kept_keeps_its_labels(tmp_path):
+def test_a_head_that_is_kept_keeps_its_labels(tmp_path, capsys):
     model = tiny_network.build(tiny_network.NAME, classes=3, image_shape=(8, 8, 1))
     images = np.zeros((6, 8, 8, 1), np.uint8)
     images[2:4] = 255
@@ -299,6 +300,10 @@ def test_a_head_that_is_kept_keeps_its_labels(tmp_path):
         return native.read_config(tmp_path / f"run {data}")["data"]["class_names"]
 
     assert tuned("renamed") == ["bird", "cat", "dog"]
+    stored = native.read_config(tmp_path / "run renamed")["data"]
+    assert stored["class_labels"] == {"dog": 2, "bird": 0, "cat": 1}
+    # What analyses compare with is the data as they are, whatever became of their labels.
+    assert stored["train_hash"] == load_data(str(tmp_path / "renamed.npz")).train.hash
     first = json.loads((tmp_path / "run renamed" / "metrics.jsonl").read_text().splitlines()[0])
     logits = np.asarray(model.apply(params, (images / 127.5 - 1).astype(np.float32)))
     losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(6), [2, 2, 0, 0, 1, 1]]
@@ -306,6 +311,15 @@ def test_a_head_that_is_kept_keeps_its_labels(tmp_path):
     with pytest.raises(RequestError, match=r"'cow' is no class of .*--new-head"):
         tuned("other")
     assert tuned("other", new_head=True) == ["dog", "bird", "cow"]
+    np.savez(tmp_path / "plain.npz", images=images, labels=[0, 0, 1, 1, 2, 2])
+    assert tuned("plain") == ["bird", "cat", "dog"]
+    assert capsys.readouterr().err == ""
+    del config["class_names"]
+    native.save_params(tmp_path / "unnamed", 1, params, None, config)
+    asked = {"data": str(tmp_path / "other.npz"), "start_from": str(tmp_path / "unnamed")}
+    train(TrainConfig(**asked, epochs=1, batch_size=6), tmp_path / "position", make_bar=no_bar)
+    assert native.read_config(tmp_path / "position")["data"]["labels"] == "by position"
+    assert capsys.readouterr().err.startswith("note: data: the class names of start_from")
 
 
 def test_how_it_is_computed_belongs_to_the_run_and_not_to_the_network(tmp_path, monkeypatch):
