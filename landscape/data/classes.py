@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any, Literal
 
@@ -34,6 +34,13 @@ class Labels:
 
     how: Literal["as given", "by name", "by number", "by position"]
     of: dict[str, int] | None = dataclasses.field(default=None, repr=False)
+
+    def told(self, reference: str, what: str) -> str:
+        """A note of labels by position, of these data and that network."""
+        return (
+            f"data: the class names of {what} are not known; those of {reference} count as its "
+            "classes in their order"
+        )
 
     @property
     def unchanged(self) -> bool:
@@ -74,9 +81,10 @@ def with_labels_of(
         if data.classes > classes:
             raise RequestError(
                 f"{where}: labels go up to {data.classes - 1}, {what} has {classes} classes; "
-                "use the data it was trained for"
+                "labels count from 0: use those of its training"
             )
-        return dataclasses.replace(data, classes=classes), Labels("as given")
+        names = class_names and tuple(class_names)
+        return dataclasses.replace(data, classes=classes, class_names=names), Labels("as given")
     labels = _labels(data.class_names, classes, class_names, where, what)
     if not labels.unchanged:
         table = np.array(list(labels.of.values()), np.int32)
@@ -180,35 +188,30 @@ def imagenet_classes() -> tuple[tuple[str, tuple[str, ...]], ...]:
 def imagenet_label(name: str) -> int | None:
     """The label in ImageNet of a WordNet identifier or name; None if there is not exactly one.
 
-    Names may be written with ``_``, and in any case where that is not ambiguous. That which comes
-    first among a class's names counts before those which come later: ``partridge``.
+    Names may be written with ``_`` and in any case: ``cardigan`` is ambiguous, the dog and the
+    garment. That which comes first among a class's names counts before those which come later:
+    ``partridge``.
 
     Examples
     --------
     >>> imagenet_label("n01440764"), imagenet_label("great_white_shark"), imagenet_label("crane")
     (0, 2, None)
     """
-    wanted = name.replace("_", " ")
-    for table, written in zip(_imagenet_names(), (wanted, wanted.casefold()) * 2, strict=True):
-        if labels := table.get(written):
+    for table in _imagenet_names():
+        if labels := table.get(name.replace("_", " ").casefold()):
             return labels[0] if len(labels) == 1 else None
     return None
 
 
 @functools.cache
 def _imagenet_names() -> tuple[dict[str, list[int]], ...]:
-    """Labels by name: first names as written, then in any case, then all names in both ways."""
-    tables: tuple[dict[str, list[int]], ...] = ({}, {}, {}, {})
+    """Labels by name: of identifiers and first names, and of all names."""
+    tables: tuple[dict[str, list[int]], ...] = ({}, {})
     for label, (identifier, names) in enumerate(imagenet_classes()):
-        first, every = {identifier, names[0]}, set(names)
-        for table, own in zip(tables, (first, _folded(first), every, _folded(every)), strict=True):
-            for name in own:
+        for table, own in zip(tables, ((identifier, names[0]), names), strict=True):
+            for name in {name.casefold() for name in own}:
                 table.setdefault(name, []).append(label)
     return tables
-
-
-def _folded(names: Iterable[str]) -> set[str]:
-    return {name.casefold() for name in names}
 
 
 def _relabelled(split: Split, table: np.ndarray) -> Split:
