@@ -143,8 +143,7 @@ def _ordered(folders: dict[str, Path], root: Path, what: str) -> dict[str, Path]
     else:
         ordered = sorted(folders)
         strays = sorted({*folders} - {*numbers})
-        # Digits and letters, or hexadecimal codes (NIST), are sorted alike in both orders.
-        if len(numbers) > len(strays) and len({len(name) for name in folders}) > 1:
+        if sorted(numbers) != sorted(numbers, key=int):  # else both orders are one
             raise RequestError(
                 f"{what}: folder {printable(folders[strays[0]])} lies among class folders called "
                 "by numbers, whose order it would change; move it away"

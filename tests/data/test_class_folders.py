@@ -112,11 +112,17 @@ def test_a_stray_folder_among_numbers_is_refused_by_name(tmp_path):
         ["0", "1", "2", "a", "b"],  # digits and letters
         ["30", "31", "32", "4a"],  # codes of NIST's characters
         ["911", "928", "a4", "beetle", "golf"],  # cars
+        [*"0123456789", "other"],
     ],
 )
 def test_numbers_among_other_names_are_sorted_as_text(tmp_path, called):
     images(tmp_path, *(f"{name}/0.png" for name in called))
     assert names(tmp_path) == called
+
+
+def test_numbers_whose_order_other_names_would_change_are_refused(tmp_path):
+    images(tmp_path, *(f"{name}/0.png" for name in ("0", "1", "2", "10", "a", "b", "c", "d", "e")))
+    assert "folder a lies among class folders called by numbers" in refused(tmp_path)
 
 
 def test_two_names_of_one_number_are_refused(tmp_path):
