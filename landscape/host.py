@@ -13,10 +13,11 @@ _ROOT = Path("/")
 
 # Of a control group, versions 2 and 1: a limit of its memory, what is used of it, and what of that
 # the kernel takes back at need, which are files read before.
+_FILES = ("inactive_file", "active_file")
 _MEMORY = (
-    ("memory.max", "memory.current", "inactive_file"),
-    ("memory.high", "memory.current", "inactive_file"),
-    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ("memory.max", "memory.current", _FILES),
+    ("memory.high", "memory.current", _FILES),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", tuple(f"total_{name}" for name in _FILES)),
 )
 # A line of mountinfo: what of a file system is mounted, where, its type and its options.
 _MOUNT = re.compile(r"\S+ \S+ \S+ (\S+) (\S+) .*- (cgroup2?) \S+ (\S+)")
@@ -72,7 +73,8 @@ def _left_of_group(group: Path) -> Iterator[int]:
     for limit, used, reclaimed in _MEMORY:
         try:
             most, now = (int((group / name).read_text()) for name in (limit, used))
-            yield most - now + int(_entries(group / "memory.stat").get(reclaimed, 0))
+            entries = _entries(group / "memory.stat")
+            yield most - now + sum(int(entries.get(name, 0)) for name in reclaimed)
         except _MISSING:
             continue
 

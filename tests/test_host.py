@@ -42,7 +42,7 @@ def v2(folder, limit, used, inactive=0, *, name="memory.max"):
     return {
         f"{at}/{name}": limit,
         f"{at}/memory.current": used,
-        f"{at}/memory.stat": f"anon 7\ninactive_file {inactive}\nactive_file 9",
+        f"{at}/memory.stat": f"anon 7\ninactive_file {inactive // 2}\nactive_file {inactive // 2}",
     }
 
 
@@ -51,7 +51,8 @@ def v1(folder, limit, used, inactive=0):
     return {
         f"{at}/memory.limit_in_bytes": limit,
         f"{at}/memory.usage_in_bytes": used,
-        f"{at}/memory.stat": f"cache 7\ninactive_file 3\ntotal_inactive_file {inactive}",
+        f"{at}/memory.stat": f"cache 7\ninactive_file 3\ntotal_inactive_file {inactive // 2}\n"
+        f"total_active_file {inactive // 2}",
     }
 
 
