@@ -11,6 +11,7 @@ from landscape.errors import RequestError
 
 _DRAWN = ("picture", "html", "animation", "export")  # of results that are there
 _WRITTEN = ("out", "li_directions", *_DRAWN)
+PICTURES = (".png", ".pdf", ".svg")
 _READ = ("checkpoint", "start_from", "data", "config", "draw", "watch", "hessian")
 _FOLDERS = ("train", "quickstart")  # whose --out is one
 _ENDS = 2**16  # bytes at both ends of a file, where its maker is told
@@ -42,9 +43,17 @@ def check(command: str, options: Any) -> None:
             for other, of in others.items():
                 if _same(path, other):
                     raise RequestError(f"{name}: {path} is also named by {of}; name another file")
+        if name == "picture":
+            check_picture(path)
         written[path] = name
         if not folder:
             check_replaceable(path, name, command)
+
+
+def check_picture(path: str) -> None:
+    """Refuse a picture of a format that is not drawn (RequestError)."""
+    if Path(path).suffix.lower() not in PICTURES:
+        raise RequestError(f"picture: {path} is of no format here; use {', '.join(PICTURES)}")
 
 
 def check_replaceable(path: str | os.PathLike, name: str, command: str = "") -> None:
@@ -150,7 +159,10 @@ def _with(start: bytes, mark: bytes) -> Callable[[Path], bool]:
 
 def _is_page(path: Path) -> bool:
     content = _ends(path)
-    return b'name="generator" content="landscape"' in content.replace(b"'", b'"')
+    earlier = b"<caption>Table 1. Trainability, sharpness and accuracy</caption>"
+    return earlier in content or (
+        b'name="generator" content="landscape"' in content.replace(b"'", b'"')
+    )
 
 
 def _never(_: Path) -> bool:
@@ -165,11 +177,11 @@ _OF_SUFFIXES = {
     ".png": _with(b"\x89PNG", b"Matplotlib"),
     ".pdf": _with(b"%PDF", b"Matplotlib"),
     ".svg": _with(b"<?xml", b"Matplotlib"),
-    ".gif": _with(b"GIF8", b""),  # which do not tell their maker
-    ".mp4": _with(b"", b"ftyp"),
+    ".gif": _with(b"GIF8", b"made by landscape"),
+    ".mp4": _with(b"", b"made by landscape"),
     ".html": _is_page,
-    ".vts": _with(b"", b"<VTKFile"),
-    ".vtp": _with(b"", b"<VTKFile"),
+    ".vts": _with(b"", b'Scalars="zvalue"'),
+    ".vtp": _with(b"", b'Scalars="zvalue"'),
     ".obj": _with(b"# x and y in units of the directions, z = ", b""),
     ".csv": _with(b"x,", b",done,interpolated\n"),
 }

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from landscape.cli import common
+from landscape.cli import common, outputs
 from landscape.errors import RequestError
 from landscape.progress import Advance, MakeBar
 
@@ -32,6 +32,7 @@ def execute(options: Options) -> common.Outcome:
     from landscape.cli import report
 
     folder = Path(options.out or "runs/quickstart")
+    outputs.check_replaceable(folder / "report.html", "out", "report")
     recipe = _recipe()
     steps = recipe.steps(options.scale, folder, seed=options.seed, data=options.data)
     converged = True

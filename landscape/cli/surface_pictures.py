@@ -314,11 +314,8 @@ def _save(figure: Any, name: str, dark: bool) -> None:
     outputs.check_replaceable(name, "picture")  # a name that nobody gave, too
     if dark:
         style.for_dark_page(figure)
-    try:
-        with whole_file(name, "picture") as temporary:
-            figure.savefig(temporary, bbox_inches="tight", dpi=200)
-    except ValueError as error:  # an unknown suffix
-        raise RequestError(f"picture: {name} cannot be written ({error})") from error
+    with whole_file(name, "picture") as temporary:
+        figure.savefig(temporary, bbox_inches="tight", dpi=200)
 
 
 def _animate(options: Any, surfaces: dict[str, Any]) -> None:

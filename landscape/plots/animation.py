@@ -93,6 +93,9 @@ def animate(
     return FuncAnimation(fig, draw, frames=len(grids), interval=400, init_func=lambda: [])
 
 
+MADE_BY = "made by landscape"  # a comment in the file
+
+
 def save_animation(animation: FuncAnimation, path: str | os.PathLike) -> None:
     """Write an animation as .gif, or as .mp4 where ffmpeg is installed.
 
@@ -108,4 +111,9 @@ def save_animation(animation: FuncAnimation, path: str | os.PathLike) -> None:
     if path.suffix == ".mp4" and shutil.which("ffmpeg") is None:
         raise RequestError("animation: .mp4 needs ffmpeg, which is not installed; use .gif")
     with whole_file(path, "animation") as temporary:
-        animation.save(temporary, writer=writers[path.suffix](fps=4), dpi=150)
+        writer = writers[path.suffix](fps=4, metadata={"comment": MADE_BY})
+        animation.save(temporary, writer=writer, dpi=150)
+        if path.suffix == ".gif":  # whose writer leaves the comment out
+            with temporary.open("r+b") as file:
+                file.seek(-1, os.SEEK_END)  # over the trailer
+                file.write(b"\x21\xfe" + bytes([len(MADE_BY)]) + MADE_BY.encode() + b"\0;")

@@ -88,6 +88,13 @@ def picture(path):
     matplotlib.figure.Figure().savefig(path)
 
 
+def animated(path):
+    from landscape.plots.animation import animate, save_animation
+
+    x = np.linspace(-1, 1, 3)
+    save_animation(animate([("", x, x, np.add.outer(x**2, x**2))], kind="contour"), path)
+
+
 def li_directions(path):
     from landscape.surface.li_files import write_li_directions
 
@@ -118,7 +125,9 @@ OBJECT = "# x and y in units of the directions, z = train loss\n"
         ("a.obj", "export", text(OBJECT), text("v 0 0 0\n")),
         ("a.csv", "export", text("x,y,train_loss,done,interpolated\n1,"), text("x,y\n1,2\n")),
         ("a.html", "html", text(f"{PAGE}<meta name='generator' content='landscape'>"), text(PAGE)),
-        ("a.gif", "animation", text("GIF89a"), text("JFIF")),
+        ("a.gif", "animation", animated, text("GIF89a of others")),
+        ("a.mp4", "animation", text("ftyp made by landscape"), text("ftyp")),
+        ("a.vts", "export", text('<VTKFile><PointData Scalars="zvalue">'), text("<VTKFile>")),
         ("a.npz", "picture", None, text("PK")),
     ],
 )
@@ -132,6 +141,19 @@ def test_only_files_of_its_own_kind_are_replaced(tmp_path, name, option, ours, o
     others(path)
     with pytest.raises(RequestError, match=rf"{option}: .*{name} is there and was not written by"):
         outputs.check_replaceable(path, option)
+
+
+def test_a_report_of_an_earlier_version_is_replaced(tmp_path):
+    page = f"{PAGE}<caption>Table 1. Trainability, sharpness and accuracy</caption>"
+    (tmp_path / "report.html").write_text(page)
+    outputs.check_replaceable(tmp_path / "report.html", "out", "report")
+
+
+@pytest.mark.parametrize("name", ["s5", "s.jpeg", "s.", ".png"])
+def test_pictures_of_other_formats_are_refused_before_anything_is_computed(capsys, tmp_path, name):
+    line = ["surface", "--checkpoint", "none", "--picture", str(tmp_path / name)]
+    assert main(line) == 2
+    assert "is of no format here; use .png, .pdf, .svg" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("nowhere", path)])

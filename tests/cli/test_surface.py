@@ -240,7 +240,7 @@ def test_finished_surfaces_are_drawn_without_computing(surface, call, tmp_path):
         written += found["written"]
     assert sorted(written) == sorted(map(str, made))
     assert all(path.stat().st_size > 300 for path in made)
-    status, _, err = call("surface", "--draw", files[0], "--metric", "nothing", "--picture", page)
+    status, _, err = call("surface", "--draw", files[0], "--metric", "nothing", "--picture", picture)
     assert (status, "metric: there is no 'nothing'" in err) == (2, True)
 
 
@@ -301,7 +301,7 @@ def test_a_running_computation_is_watched_without_disturbing_it(call, tmp_path):
         (["--adaptive", "-1"], "adaptive: -1 is no tolerance"),
         (["--watch", "none.h5"], "no file none.h5"),
         (["--animation", "a.gif"], "animation: it needs several surfaces"),
-        (["--picture", "s.what"], "picture: s.what cannot be written"),
+        (["--picture", "s.what"], "picture: s.what is of no format here; use .png"),
         (["--draw", "a.h5", "b.h5", "--export", "a.csv"], "export: it writes one surface"),
         (["--along-training", "--export", "a.csv"], "export: it writes one surface"),
         (["--watch", "a.h5", "--html", "a.html"], "html: --watch draws heights only"),
