@@ -38,6 +38,7 @@ def from_toml(options: type, path: str) -> dict[str, Any]:
         if name not in hints or name == "config":
             near = difflib.get_close_matches(name[:_MOST_SHOWN], hints, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
+            hint = "; options stand at the top, without [tables]" if type(value) is dict else hint
             raise RequestError(f"config: {path} sets {_shown(key)}, which is no option here{hint}")
         if name in settings:
             raise RequestError(
@@ -102,13 +103,16 @@ def _read(path: str) -> dict[str, Any]:
     try:
         return tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:  # of TOML, UTF-8, and numbers of many digits
-        raise RequestError(f"config: {path} is no TOML file ({error})") from error
+        raise RequestError(
+            f"config: {path} is no TOML file ({error}); text needs quotes"
+        ) from error
 
 
 def _is_function(name: str, value: Any) -> bool:
     if not isinstance(value, str):
         return False
-    return name == "objective" or (name == "data" and ":" in value and not os.path.isdir(value))
+    plain = os.path.isdir(value) or value.endswith(".npz")
+    return name == "objective" or (name == "data" and ":" in value and not plain)
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
@@ -125,8 +129,16 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
             return value
     if words:
         raise RequestError(f"{where} is {_shown(value)}, use one of {', '.join(map(str, words))}")
-    names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
-    raise RequestError(f"{where} is {_shown(value)}, not {names}")
+    names = " or ".join(_KINDS[kind] for kind in kinds if kind in _KINDS)
+    raise RequestError(f"{where} is {_shown(value)}, not {names or 'a list'}")
+
+
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text in quotes",
+    bool: "true or false",
+}
 
 
 def _words(kind: Any) -> tuple:

@@ -349,8 +349,8 @@ def _damage_told(path: Path) -> Iterator[None]:
     except Exception as error:  # HDF5 can raise anything over a damaged file
         reason = " ".join(str(error).split())[:200]
         raise RequestError(
-            f"result: {path} is not a readable HDF5 file, or not one of landscape ({reason}); move "
-            "it away and run again"
+            f"result: {path} is not a readable HDF5 file, or not one of landscape ({reason}); "
+            "take out what other programs have added, or move it away and run again"
         ) from error
 
 

@@ -71,7 +71,7 @@ def test_a_file_that_changed_since_it_was_opened_is_told(tmp_path, write):
 )
 def test_files_of_no_known_kind_are_told_what_is_read(tmp_path, content, message):
     (tmp_path / "a.npz").write_bytes(content)
-    with pytest.raises(RequestError, match=rf"a\.npz {message}; read are NumPy \.npz"):
+    with pytest.raises(RequestError, match=rf"a\.npz {message}; give a run folder, or NumPy \.npz"):
         opened(tmp_path / "a.npz")
 
 

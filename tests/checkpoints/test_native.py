@@ -92,7 +92,7 @@ def test_unfinished_checkpoint_is_not_a_step(tmp_path):
 def test_folder_that_is_no_run_or_has_no_step_is_refused(tmp_path):
     with pytest.raises(RequestError, match="there is no"):
         load(str(tmp_path / "nowhere"))
-    with pytest.raises(RequestError, match="is no checkpoint; read are"):
+    with pytest.raises(RequestError, match="is no checkpoint; give a run folder"):
         load(str(tmp_path))
     (tmp_path / "config.json").write_text('{"schema": 1}')
     with pytest.raises(RequestError, match="has no complete checkpoint yet"):

@@ -37,7 +37,9 @@ def opened(path: Path) -> Container:
     except OSError as error:
         raise RequestError(f"checkpoint: {path} cannot be read ({error.strerror})") from error
     if kind is None:
-        remedy = f"read are {_READ}" if inside is None else f"name the file in it: {inside}"
+        remedy = (
+            f"give a run folder, or {_READ}" if inside is None else f"name the file in it: {inside}"
+        )
         raise RequestError(f"checkpoint: {path} {what}; {remedy}")
     if kind is keras:
         raise keras.refusal(path)
