@@ -183,7 +183,7 @@ def test_converted_files_that_do_not_fit_are_told(tmp_path):
 
 OWN = Path(__file__).parent / "cli" / "own_objective.py"  # small
 SURFACE = ["surface", "--grid", "3x3", "--images", "64"]
-HESSIAN = ["hessian", "--objective", f"{OWN}:make"]
+HESSIAN = ["hessian", "--blocks", "none", "--objective", f"{OWN}:make"]
 
 
 def _command(arguments, run, out, capsys):
