@@ -123,7 +123,8 @@ class Hdf5:
             if not path:
                 texts = [self._attribute(body) for kind, body in messages if kind == _ATTRIBUTE]
                 self.attributes = dict(texts)
-        self.datasets = dict(sorted(self.datasets.items()))  # as HDF5's library has them
+        ordered = sorted(self.datasets.items(), key=lambda item: item[0].split("/"))
+        self.datasets = dict(ordered)  # as HDF5's library has them
 
     def read(self, name: str) -> np.ndarray:
         """The values of a dataset; text as str.
@@ -134,11 +135,16 @@ class Hdf5:
             If text is not UTF-8, or more than the file has room for.
         """
         held = self.datasets[name]
+        if not math.prod(held.shape):
+            return np.empty(held.shape, object if held.is_text else held.dtype)
         if held.place is None:
             return np.full(held.shape, np.frombuffer(held.fill, held.dtype)[0])
-        raw = bytearray(held.nbytes)
-        if os.preadv(self.descriptor, [raw], held.place) != len(raw):
-            raise ValueError(f"the end of {name[:60]!r} is missing")
+        raw, done = bytearray(held.nbytes), 0
+        while done < len(raw):  # a call gives 2 GiB at most
+            count = os.preadv(self.descriptor, [memoryview(raw)[done:]], held.place + done)
+            if not count:
+                raise ValueError(f"the end of {name[:60]!r} is missing")
+            done += count
         return self._values(raw, held)
 
     def _values(self, raw: bytes | bytearray, held: Dataset) -> np.ndarray:
@@ -244,7 +250,7 @@ class Hdf5:
         fill = _fill(messages.get(_FILL, b"")) or bytes(16 if dtype is None else dtype.itemsize)
         found = Dataset(shape, dtype, None if place == _NOWHERE else place, fill)
         declared = found.nbytes
-        if found.place is None and (declared > _UNALLOCATED or dtype is None):
+        if found.place is None and (declared > _UNALLOCATED or (declared and dtype is None)):
             raise ValueError(f"{path[:60]!r} declares {declared:,} bytes and has none")
         if found.place is not None and (declared > stored or place + declared > self._size):
             raise ValueError(f"{path[:60]!r} declares {declared:,} bytes and has fewer")

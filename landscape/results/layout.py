@@ -84,6 +84,14 @@ def _fill(file: h5py.File, parts: Parts, held: Mapping[str, np.ndarray]) -> None
             file[name].dims[axis].attach_scale(file[coordinate])
 
 
+def later(file: Hdf5) -> dict[str, Any]:
+    """The attributes that came later; none where a kill has cut off the writing of them."""
+    try:
+        return from_bytes(file.read(LATER))
+    except ValueError:
+        return {}
+
+
 def from_bytes(values: np.ndarray) -> dict[str, Any]:
     """Attributes as JSON in bytes, filled up with zeros."""
     found = json.loads(values.tobytes().rstrip(b"\0"))
@@ -106,7 +114,7 @@ def attributes(file: Hdf5) -> dict[str, Any]:
     else:  # of an earlier version
         found = {name: _guessed(value) for name, value in found.items()}
     if LATER in file.datasets:
-        found |= from_bytes(file.read(LATER))
+        found |= later(file)
     for name, type_ in {"kind": str, "schema": int, "request": dict, "resumed_with": list}.items():
         if not isinstance(found.get(name, type_()), type_):
             raise ValueError(f"attribute {name} is {found[name]!r:.40}")

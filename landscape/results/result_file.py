@@ -152,7 +152,7 @@ class ResultFile:
             self._close()
             raise
         self._descriptor, self._attributes = descriptor, held.attributes
-        self._later = layout.from_bytes(self._file.read(layout.LATER))
+        self._later = layout.later(self._file)
         self._values = {name: np.array(values) for name, values in held.data.items()}
         return None
 
@@ -236,6 +236,8 @@ class ResultFile:
         RequestError
             If together they are longer than 16 KiB of JSON, or cannot be written.
         """
+        for name in attributes.keys() & set(layout.OWN[:-1]):
+            raise RequestError(f"annotate: {name!r} is a name of result files; use another")
         self._later |= as_json(attributes)
         text = json.dumps(self._later).encode()
         if len(text) > layout.ROOM:
@@ -452,7 +454,11 @@ def _moved_to_a_free_place(temporary: Path, path: Path) -> bool:
             path.touch(exist_ok=False)
         except FileExistsError:
             return False
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            path.unlink()
+            raise
     return True
 
 

@@ -142,9 +142,10 @@ class Store:
                 values[rest] = np.nan  # bounds and errors hold where they were measured
             else:
                 values[...] = order.filled(values, self.done, top)
-        self.done, self._interpolated = np.ones_like(rest), rest
+        # Of a process that was killed here, some are marked as done already.
+        self.done, self._interpolated = np.ones_like(rest), self._interpolated | rest
         if self._file is not None:
-            self._file.write(..., interpolated=rest, **self.metrics)
+            self._file.write(..., interpolated=self._interpolated, **self.metrics)
         return int(rest.sum())
 
     def surface(self) -> Surface:

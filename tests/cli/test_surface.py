@@ -240,7 +240,8 @@ def test_finished_surfaces_are_drawn_without_computing(surface, call, tmp_path):
         written += found["written"]
     assert sorted(written) == sorted(map(str, made))
     assert all(path.stat().st_size > 300 for path in made)
-    status, _, err = call("surface", "--draw", files[0], "--metric", "nothing", "--picture", picture)
+    more = ("--metric", "nothing", "--picture", picture)
+    status, _, err = call("surface", "--draw", files[0], *more)
     assert (status, "metric: there is no 'nothing'" in err) == (2, True)
 
 

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import pathlib
@@ -570,3 +571,74 @@ def test_a_file_without_the_room_it_should_have_is_not_written_into(tmp_path):
     with pytest.raises(RequestError, match=r"no uint8 of shape \(16384,\) as 'attributes/later'"):
         make(tmp_path / "s.h5")
     assert (tmp_path / "s.h5").read_bytes() == before
+
+
+def test_large_values_are_read_in_as_many_calls_as_it_takes(tmp_path, monkeypatch):
+    """Linux gives 2 GiB at most."""
+    with make(tmp_path / "s.h5") as file:
+        file.write(..., loss=np.arange(6.0).reshape(2, 3))
+    whole, preadv = results.read(tmp_path / "s.h5"), os.preadv
+    monkeypatch.setattr(os, "preadv", lambda d, buffers, place: preadv(d, [buffers[0][:5]], place))
+    for name, values in results.read(tmp_path / "s.h5").data.items():
+        np.testing.assert_array_equal(values, whole[name])
+    monkeypatch.setattr(os, "preadv", lambda *_: 0)
+    with pytest.raises(RequestError, match=r"the end of .* is missing"):
+        results.read(tmp_path / "s.h5")
+
+
+def test_empty_names_come_back(tmp_path):
+    constants = {"none": np.array([], object), "short": np.array([], "U3"), "n": np.ones((0, 3))}
+    results.ResultFile(
+        tmp_path / "r.h5", "mine", request={}, fields={}, done=(1,), constants=constants,
+        origin=ORIGIN,
+    ).close()  # fmt: skip
+    found = results.read(tmp_path / "r.h5")
+    assert [found[name].shape for name in constants] == [(0,), (0,), (0, 3)]
+
+
+def test_datasets_are_in_the_order_of_hdf5(tmp_path):
+    names = ["g/a/b", "g/a-b", "g/a b", "g/a.b", "g/B", "a"]
+    results.ResultFile(
+        tmp_path / "r.h5", "mine", request={}, fields={}, done=(1,), origin=ORIGIN,
+        constants=dict.fromkeys(names, 1.0),
+    ).close()  # fmt: skip
+    seen = []
+    with h5py.File(tmp_path / "r.h5") as file:
+        file.visititems(lambda n, i: seen.append(n) if isinstance(i, h5py.Dataset) else None)
+    assert [n for n in results.read(tmp_path / "r.h5").data if n != "done"] == [
+        n for n in seen if n in names
+    ]
+
+
+def test_a_kill_while_attributes_are_added_loses_none_of_the_others(tmp_path, monkeypatch):
+    path = tmp_path / "s.h5"
+    with make(path) as file:
+        file.write((0, 0), loss=1.0)
+        file.annotate(told="a" * 9000)
+        write = os.pwrite
+        monkeypatch.setattr(
+            os, "pwrite", lambda d, values, at: write(d, values[:4096], at) and 1 / 0
+        )
+        with pytest.raises(ZeroDivisionError):
+            file.annotate(told="b" * 9000, more="c")
+        monkeypatch.undo()
+    assert results.read(path)["loss"][0, 0] == 1.0
+    with make(path) as file:
+        file.annotate(told="d")
+    assert results.read(path).attributes["told"] == "d"
+
+
+def test_no_attribute_takes_the_place_of_what_the_file_is(tmp_path):
+    with make(tmp_path / "s.h5") as file, pytest.raises(RequestError, match="'kind' is a name of"):
+        file.annotate(kind="other")
+
+
+def test_where_there_are_no_hard_links_a_failing_move_leaves_nothing(tmp_path, monkeypatch):
+    def fails(*_):
+        raise OSError(errno.EACCES, "no")
+
+    monkeypatch.setattr(os, "link", fails)
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(RequestError, match="cannot be written"):
+        make(tmp_path / "s.h5")
+    assert not list(tmp_path.iterdir())

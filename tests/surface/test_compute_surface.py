@@ -246,6 +246,16 @@ def test_refinement_leaves_out_what_it_can_predict_and_says_so(tmp_path):
     assert error.max() < 0.05
     again = compute_surface(made, steps, axis, axis, adaptive=0.05, out=tmp_path / "s.h5")
     np.testing.assert_array_equal(again.interpolated, found.interpolated)
+    # A kill while the interpolated points are marked as done.
+    with h5py.File(tmp_path / "s.h5", "r+") as file:
+        done = file["done"][...]
+        places = np.argwhere(found.interpolated)
+        done[tuple(places[: len(places) // 2].T)] = 0
+        file["done"][...] = done
+    again = compute_surface(made, steps, axis, axis, adaptive=0.05, out=tmp_path / "s.h5")
+    assert again.done.all()
+    measured = ~again.interpolated
+    np.testing.assert_array_equal(again.loss[measured], whole.loss[measured])
 
 
 def test_the_picture_exists_coarsely_from_the_start(tmp_path):
