@@ -76,6 +76,7 @@ def test_training_goes_on_once_there_is_room(tmp_path, whole, number):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax's own
 @ERRORS
 def test_every_operation_of_training_may_fail(tmp_path, whole, number):
     for nth in itertools.count(1):
