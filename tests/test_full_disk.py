@@ -185,6 +185,9 @@ OWN = Path(__file__).parent / "cli" / "own_objective.py"  # small
 SURFACE = ["surface", "--grid", "3x3", "--images", "64"]
 HESSIAN = ["hessian", "--blocks", "none", "--objective", f"{OWN}:make"]
 
+NEURONS = ["neurons", "--images", "16"]
+NTK = ["ntk", "--batch-size", "4", "--batches", "2"]
+
 
 def _command(arguments, run, out, capsys):
     words = [*arguments, "--out", str(out), "--quiet", "--json"]
@@ -230,7 +233,9 @@ def test_a_command_goes_on_once_there_is_room(tmp_path, run, capsys, number, arg
 
 @FULL
 @ERRORS
-@pytest.mark.parametrize("arguments", [SURFACE, HESSIAN], ids=["surface", "hessian"])
+@pytest.mark.parametrize(
+    "arguments", [SURFACE, HESSIAN, NEURONS, NTK], ids=["surface", "hessian", "neurons", "ntk"]
+)
 def test_every_operation_of_a_command_may_fail(tmp_path, run, capsys, number, arguments):
     expected = _every_nth(arguments, run, tmp_path / "whole", number, capsys, [])
     for nth in range(1, 200):
@@ -239,4 +244,31 @@ def test_every_operation_of_a_command_may_fail(tmp_path, run, capsys, number, ar
         assert _without_file(found) == _without_file(expected)
         if not failed:
             break
-    assert 20 < nth < 199
+    assert 10 < nth < 199
+
+
+@FULL
+@ERRORS
+@pytest.mark.parametrize("command", ["report", "evaluate", "convert"])
+def test_every_operation_of_a_command_that_writes_one_file_may_fail(
+    tmp_path, run, capsys, number, command
+):
+    for nth in range(1, 200):
+        out = tmp_path / f"{nth}"
+        out.mkdir()
+        words = {
+            "report": ["report", run, "--out", out / "r.html"],
+            "evaluate": ["evaluate", "--checkpoint", run, "--out", out / "e.json"],
+            "convert": ["convert", run, out / "c.npz"],
+        }[command]
+        with failing(out, nth, number) as disk:
+            status = main([*map(str, words), "--json", "--quiet"])
+        told = capsys.readouterr().err
+        if status == 0 and disk.failed == "open":  # zipfile tries another mode
+            continue
+        assert status == (0 if disk.failed is None else 2), (nth, disk.failed, told)
+        if disk.failed is None:
+            break
+        assert len(told.strip().splitlines()) == 1
+        assert not list(out.iterdir())
+    assert 3 < nth < 199
