@@ -95,6 +95,7 @@ def load(options: Subject, *, checkpoint: bool = True, labels: bool = True) -> L
     """
     from landscape import checkpoints
     from landscape.checkpoints import native
+    from landscape.data.classes import with_labels_of
     from landscape.data.preprocessing import DEFAULT, get_preprocessing
     from landscape.models import registry
 
@@ -117,12 +118,12 @@ def load(options: Subject, *, checkpoint: bool = True, labels: bool = True) -> L
             f"data: images are {images.image_shape}, {model.name} of this checkpoint takes "
             f"{tuple(model.image_shape)}; use other --data"
         )
-    class_labels: dict[str, int] | None = None
+    mapping: dict[str, Any] = {}
     if labels:
-        images, made = _with_labels_of(options, found, model, images)
-        if made.how in ("by number", "by position"):
-            data_record["labels"] = made.how
-        class_labels = None if made.unchanged else made.of
+        what = f"{model.name} of {options.checkpoint}" if options.checkpoint else model.name
+        images, made = with_labels_of(images, model.classes, found and found.class_names, what)
+        mapping = made.mapping
+        data_record |= made.recorded
     if found:
         checkpoints.check_whole(found, model, f"checkpoint {options.checkpoint}")
     split = images.train if options.split == "train" else images.test
@@ -157,7 +158,7 @@ def load(options: Subject, *, checkpoint: bool = True, labels: bool = True) -> L
             **_other_geometry(preprocessing, geometry),
             "checkpoint_step": -1 if found is None or found.step is None else found.step,
             "data": {**data_record, "examples": len(split), "hash": split.hash},
-            **({} if class_labels is None else {"class_labels": class_labels}),
+            **mapping,
         },
     )
 
@@ -205,9 +206,10 @@ def _images(
         wanted.pop("image_shape", None)
     prepared = _as_recorded(reference, source, wanted.get("image_shape"))
     trained = get_preprocessing(config.get("preprocessing") or DEFAULT)
+    own_geometry = trained.geometry_of_run(config.get("geometry"))
     geometry = preprocessing.geometry_for(prepared["image_size"])
     if source and preprocessing == trained:
-        geometry = trained.geometry_of_run(config.get("geometry"))
+        geometry = own_geometry
     images = data.load(
         reference,
         **prepared,
@@ -216,8 +218,7 @@ def _images(
     )
     record = {"reference": reference, "split": options.split}
     if reference == source.get("reference"):
-        same_pixels = geometry == trained.geometry_of_run(config.get("geometry"))
-        record |= _compared_with_training(options, images, source, same_pixels)
+        record |= _compared_with_training(options, images, source, geometry == own_geometry)
     return images, geometry, record
 
 
@@ -246,18 +247,6 @@ def _compared_with_training(
             note(changed)
             return {"changed_since_training": True}
     return {}
-
-
-def _with_labels_of(options: Subject, found: Any, model: Any, images: Any) -> tuple[Any, Any]:
-    """The data with the network's labels, and how they came about."""
-    from landscape.data.classes import stored_names, with_labels_of
-
-    names = stored_names(found and found.class_names, model.classes, str(options.checkpoint))
-    what = f"{model.name} of {options.checkpoint}" if options.checkpoint else model.name
-    images, labels = with_labels_of(images, model.classes, names, what)
-    if labels.how == "by position":
-        note(labels.told(images.reference, what))
-    return images, labels
 
 
 def _request(options: Subject, known: dict[str, Any] | None) -> dict[str, Any]:

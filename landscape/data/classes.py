@@ -11,6 +11,7 @@ import numpy as np
 
 from landscape.data.splits import Data, Split
 from landscape.errors import RequestError
+from landscape.progress import note
 
 IMAGENET = 1000  # classes of ILSVRC 2012, which networks of other origin do not name
 _SHOWN = 3
@@ -35,12 +36,15 @@ class Labels:
     how: Literal["as given", "by name", "by number", "by position"]
     of: dict[str, int] | None = dataclasses.field(default=None, repr=False)
 
-    def told(self, reference: str, what: str) -> str:
-        """A note of labels by position, of these data and that network."""
-        return (
-            f"data: the class names of {what} are not known; those of {reference} count as its "
-            "classes in their order"
-        )
+    @property
+    def recorded(self) -> dict[str, Literal["by number", "by position"]]:
+        """What is recorded beside the data, where it is not what one expects."""
+        return {"labels": self.how} if self.how in ("by number", "by position") else {}
+
+    @property
+    def mapping(self) -> dict[str, dict[str, int]]:
+        """What is recorded of labels that are others than before."""
+        return {} if self.unchanged else {"class_labels": self.of}
 
     @property
     def unchanged(self) -> bool:
@@ -48,10 +52,8 @@ class Labels:
         return self.of is None or list(self.of.values()) == list(range(len(self.of)))
 
 
-def with_labels_of(
-    data: Data, classes: int, class_names: Sequence[str] | None, what: str
-) -> tuple[Data, Labels]:
-    """Data whose labels are those of a network.
+def with_labels_of(data: Data, classes: int, class_names: Any, what: str) -> tuple[Data, Labels]:
+    """Data whose labels are those of a network; labels by position are noted on standard error.
 
     Parameters
     ----------
@@ -60,8 +62,9 @@ def with_labels_of(
     classes
         Number of the network's classes.
     class_names
-        The network's class names in the order of its labels. None: unknown; then those of ImageNet
-        (WordNet's identifiers and names) count for 1,000 classes.
+        The network's class names in the order of its labels, as its checkpoint has stored them.
+        None: unknown; then those of ImageNet (WordNet's identifiers and names) count for 1,000
+        classes.
     what
         How messages call the network.
 
@@ -73,9 +76,10 @@ def with_labels_of(
     Raises
     ------
     RequestError
-        If a class of the data has no label or an ambiguous one, labels are out of range, or the
-        names are unknown and the numbers of classes differ.
+        If a class of the data has no label or an ambiguous one, labels are out of range, the
+        names are unknown and the numbers of classes differ, or what is stored are no names.
     """
+    class_names = stored_names(class_names, classes, what)
     where = f"data {data.reference!r}"
     if data.class_names is None:
         if data.classes > classes:
@@ -83,18 +87,21 @@ def with_labels_of(
                 f"{where}: labels go up to {data.classes - 1}, {what} has {classes} classes; "
                 "labels count from 0: use those of its training"
             )
-        names = class_names and tuple(class_names)
-        return dataclasses.replace(data, classes=classes, class_names=names), Labels("as given")
+        given = dataclasses.replace(data, classes=classes, class_names=class_names)
+        return given, Labels("as given")
     labels = _labels(data.class_names, classes, class_names, where, what)
+    if labels.how == "by position":
+        note(
+            f"data: the class names of {what} are not known; those of {data.reference} count as "
+            "its classes in their order"
+        )
     if not labels.unchanged:
         table = np.array(list(labels.of.values()), np.int32)
         train, test = (split and _relabelled(split, table) for split in (data.train, data.test))
         data = dataclasses.replace(data, train=train, test=test)
-    names = class_names
-    if names is None and labels.unchanged and classes == len(labels.of):
-        names = data.class_names
-    names = names and tuple(names)
-    return dataclasses.replace(data, classes=classes, class_names=names), labels
+    if class_names is None and labels.unchanged and classes == len(labels.of):
+        class_names = data.class_names
+    return dataclasses.replace(data, classes=classes, class_names=class_names), labels
 
 
 def stored_names(names: Any, classes: int, what: str) -> tuple[str, ...] | None:

@@ -24,7 +24,7 @@ from landscape.checkpoints import load as load_checkpoint
 from landscape.checkpoints.fine_tuning import adapted
 from landscape.checkpoints.fit import check_known
 from landscape.data import Data, load
-from landscape.data.classes import Labels, stored_names, with_labels_of
+from landscape.data.classes import Labels, with_labels_of
 from landscape.data.loader import TrainingOrder
 from landscape.data.preprocessing import DEFAULT, get_preprocessing, preprocess
 from landscape.data.sources import size_for
@@ -34,7 +34,7 @@ from landscape.losses import get_loss
 from landscape.models import registry
 from landscape.models.model import Model
 from landscape.parameters import content_hash, norm
-from landscape.progress import MakeBar, bar, no_bar, note
+from landscape.progress import MakeBar, bar, no_bar
 from landscape.training import optimizers
 from landscape.training.config import TrainConfig, as_dict, differences
 from landscape.training.evaluate import evaluate
@@ -166,7 +166,8 @@ def train(
     # ---- Initial or restored weights ---------------------------------------------------------
     described = {"command": command, **_description(config, as_loaded, model, steps)}
     described["geometry"] = dataclasses.asdict(geometry)
-    described["data"] |= _described_labels(data, labels)
+    names = data.class_names and list(data.class_names)
+    described["data"] |= {"class_names": names, **labels.recorded, **labels.mapping}
     described |= {"preprocessing": preprocessing, "started_from": _origin(begun)}
     if stored:
         _refuse_other(folder, described["data"], stored["data"])
@@ -288,32 +289,16 @@ def _initial(config: TrainConfig, begun: Checkpoint, model: Model) -> dict:
     )
 
 
-def _labelled(
-    config: TrainConfig, begun: Checkpoint | None, data: Data
-) -> tuple[Data, Labels | None]:
+def _labelled(config: TrainConfig, begun: Checkpoint | None, data: Data) -> tuple[Data, Labels]:
     """The data with the labels of a head that is kept, and how they came about."""
     classes = ((begun and begun.request) or {}).get("classes")
     if classes != data.classes or config.new_head:
-        return data, None
+        return data, Labels("as given")
     what = f"start_from {config.start_from}"
     try:
-        names = stored_names(begun.class_names, classes, what)
-        data, labels = with_labels_of(data, classes, names, what)
+        return with_labels_of(data, classes, begun.class_names, what)
     except RequestError as error:
         raise RequestError(f"{error}; or start from a new head (--new-head)") from error
-    if labels.how == "by position":
-        note(labels.told(data.reference, what))
-    return data, labels
-
-
-def _described_labels(data: Data, labels: Labels | None) -> dict[str, Any]:
-    """What the labels of the network mean, and which of them the classes of the data got."""
-    told: dict[str, Any] = {"class_names": data.class_names and list(data.class_names)}
-    if labels is not None and labels.how in ("by number", "by position"):
-        told["labels"] = labels.how
-    if labels is not None and not labels.unchanged:
-        told["class_labels"] = labels.of
-    return told
 
 
 def _own_size(config: TrainConfig, begun: Checkpoint | None) -> int | None:
