@@ -22,7 +22,7 @@ import numpy as np
 from landscape.errors import RequestError
 from landscape.parameters import Tree, placed_like
 from landscape.results.records import as_json, difference, other_precision
-from landscape.whole_file import cannot_write, temporary_beside
+from landscape.whole_file import failure_told, temporary_beside
 
 _INDEX, _REQUEST = "state.json", "request.json"
 _FORMAT = 3  # of the states; a change of what they hold makes older ones another request's
@@ -174,10 +174,8 @@ class Journal:
         kept = {_INDEX, _REQUEST, *(f"{name}.npz" for name in names)}
         for path in self._folder.iterdir():  # also what a killed process was writing
             if path.name not in kept and not path.is_dir():
-                try:
+                with failure_told("journal", path):
                     path.unlink()
-                except OSError as error:
-                    raise cannot_write("journal", path, error) from error
 
     def _due(self, now: float) -> bool:
         return now - self._saved >= self._cost / self.SHARE

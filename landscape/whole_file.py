@@ -35,6 +35,15 @@ def cannot_write(what: str, path: str | os.PathLike, error: OSError) -> RequestE
 
 
 @contextmanager
+def failure_told(what: str, path: str | os.PathLike) -> Iterator[None]:
+    """Whatever the system says against writing a file becomes one line (RequestError)."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(what, path, error) from error
+
+
+@contextmanager
 def temporary_beside(path: str | os.PathLike, what: str = "out") -> Iterator[Path]:
     """A path beside another one for its content in the making; what is left there is deleted.
 
@@ -47,15 +56,13 @@ def temporary_beside(path: str | os.PathLike, what: str = "out") -> Iterator[Pat
     """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
-    try:
+    with failure_told(what, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
         try:
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise cannot_write(what, path, error) from error
 
 
 @contextmanager

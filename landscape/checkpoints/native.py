@@ -22,7 +22,7 @@ from landscape.checkpoints.flat import nested
 from landscape.errors import RequestError
 from landscape.models import registry
 from landscape.printable import printable
-from landscape.whole_file import cannot_write, whole_file
+from landscape.whole_file import failure_told, whole_file
 
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.json"
@@ -288,16 +288,14 @@ def _check_entries(found: dict, kinds: dict[str, Any], path: Path, where: str) -
 @contextmanager
 def _failure_told(folder: Path) -> Iterator[None]:
     """Whatever Orbax and TensorStore raise where they cannot write, in one line."""
-    try:
-        yield
-    except OSError as error:
-        raise cannot_write("out", folder, error) from error
-    except (ValueError, RuntimeError) as error:
-        number = re.search(r"(?:os_error_code='|OS error )(\d+)", str(error))
-        if number is None:
-            raise
-        found = OSError(int(number[1]), os.strerror(int(number[1])))
-        raise cannot_write("out", folder, found) from error
+    with failure_told("out", folder):
+        try:
+            yield
+        except (ValueError, RuntimeError) as error:
+            number = re.search(r"(?:os_error_code='|OS error )(\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _damage_told(folder: Path, step: int) -> AbstractContextManager[None]:

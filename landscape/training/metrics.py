@@ -4,13 +4,12 @@ import json
 import math
 import os
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from landscape.errors import RequestError
-from landscape.whole_file import cannot_write, whole_file
+from landscape.whole_file import failure_told, whole_file
 
 # Values are fetched from the devices this many steps late: they are ready by then, the devices
 # never wait for the host, and the host does not run further ahead than this.
@@ -45,7 +44,7 @@ class MetricLog:
             kept = [line for line in read(path) if line["step"] <= step]
             with whole_file(path) as partial:
                 partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-            with self._failure_told():
+            with failure_told("out", self._path):
                 self._file = path.open("a")
 
     def __enter__(self) -> "MetricLog":
@@ -53,15 +52,8 @@ class MetricLog:
 
     def __exit__(self, kind: type | None, *_) -> None:
         if self._file is not None:
-            with self._failure_told() if kind is None else suppress(OSError):
+            with failure_told("out", self._path) if kind is None else suppress(OSError):
                 self._file.close()
-
-    @contextmanager
-    def _failure_told(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise cannot_write("out", self._path, error) from error
 
     def add(self, **values: Any) -> None:
         """Note a line; values may be arrays that are still being computed.
@@ -86,7 +78,7 @@ class MetricLog:
         while self._pending:
             self._write(self._pending.popleft())
         if self._file is not None:
-            with self._failure_told():
+            with failure_told("out", self._path):
                 self._file.flush()
                 os.fsync(self._file.fileno())
 
@@ -101,7 +93,7 @@ class MetricLog:
                 )
         self.last = line
         if self._file is not None:
-            with self._failure_told():
+            with failure_told("out", self._path):
                 self._file.write(json.dumps(line) + "\n")
 
 
