@@ -27,7 +27,7 @@ from landscape.results import layout
 from landscape.results.hdf5 import Hdf5, reading
 from landscape.results.layout import Field
 from landscape.results.records import as_json, difference, other_precision
-from landscape.whole_file import cannot_write, is_full_or_broken, temporary_beside
+from landscape.whole_file import failure_told, is_full_or_broken, temporary_beside
 
 # Of the provenance: what may differ between the sessions that fill one file.
 ENVIRONMENT = ("versions", "device", "backend")
@@ -182,18 +182,15 @@ class ResultFile:
     def _put(self, name: str, index: Any, value: Any) -> None:
         values = self._values[name]
         values[index] = value
-        touched = np.arange(values.size).reshape(values.shape)[index]
-        if not np.size(touched):
-            return
-        first, last = int(np.min(touched)), int(np.max(touched))
-        place = self._file.datasets[name].place + first * values.itemsize
-        self._to_disk(disk.write_all, np.ravel(values)[first : last + 1].tobytes(), place)
+        part = values if index is ... else values[(*np.index_exp[index], ...)]
+        if not (part.flags.c_contiguous and np.may_share_memory(part, values)):
+            part = values  # what was chosen lies scattered
+        place = self._file.datasets[name].place + part.ctypes.data - values.ctypes.data
+        self._to_disk(disk.write_all, part.tobytes(), place)
 
     def _to_disk(self, call: Callable[..., object], *arguments: Any) -> None:
-        try:
+        with failure_told("out", self.path):
             call(self._descriptor, *arguments)
-        except OSError as error:
-            raise cannot_write("out", self.path, error) from error
 
     def _say_environment(self) -> None:
         """Before the first value: where it comes from, if not from where the last ones do."""
@@ -358,7 +355,7 @@ def _damage_told(path: Path) -> Iterator[None]:
 
 def _locked(path: Path) -> int:
     """The file at a path, for this process alone to write."""
-    try:
+    with failure_told("out", path):
         while True:
             descriptor = disk.opened(path, write=True)
             try:
@@ -366,16 +363,16 @@ def _locked(path: Path) -> int:
                 # It may have been replaced meanwhile.
                 if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                     return descriptor
+            except BlockingIOError as error:
+                os.close(descriptor)
+                raise RequestError(
+                    f"result: {path} is being written by another process; wait for it or use "
+                    "another --out"
+                ) from error
             except BaseException:
                 os.close(descriptor)
                 raise
             os.close(descriptor)
-    except BlockingIOError as error:
-        raise RequestError(
-            f"result: {path} is being written by another process; wait for it or use another --out"
-        ) from error
-    except OSError as error:
-        raise cannot_write("out", path, error) from error
 
 
 def _refuse_other_schema(stored: Stored) -> None:

@@ -642,3 +642,19 @@ def test_where_there_are_no_hard_links_a_failing_move_leaves_nothing(tmp_path, m
     with pytest.raises(RequestError, match="cannot be written"):
         make(tmp_path / "s.h5")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "index",
+    [(1, 2), (np.int64(0), np.int64(1)), 1, (0, slice(1, 3)), (slice(None), 1), ...,
+     np.array([[True, False, False], [False, True, True]]), ([0, 1], [2, 0]), slice(0, 0)],
+)  # fmt: skip
+def test_whatever_is_chosen_is_what_is_written(tmp_path, index):
+    expected, marks = np.full((2, 3), np.nan), np.zeros((2, 3), bool)
+    values = np.arange(1.0, 7.0).reshape(2, 3)[index]
+    expected[index], marks[index] = values, True
+    with make(tmp_path / "s.h5") as file:
+        file.write(index, loss=values)
+    found = results.read(tmp_path / "s.h5")
+    np.testing.assert_array_equal(found["loss"], expected)
+    np.testing.assert_array_equal(found["done"], marks)
