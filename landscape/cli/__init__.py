@@ -9,6 +9,8 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from landscape.printable import printable
+
 COMMANDS = {
     "quickstart": "train six small networks on scanned digits, analyse them, write the report",
     "train": "train a network, with or without SAM",
@@ -80,8 +82,6 @@ def _run(name: str, arguments: list[str]) -> int:
     except OSError as error:
         if debug:
             raise
-        from landscape.printable import printable
-
         named = f" {printable(error.filename, 200)}" if error.filename else ""
         return _complain(f"file:{named} cannot be used ({error.strerror or error}); name another")
     except Exception as error:
@@ -107,8 +107,6 @@ def _overview() -> str:
 
 
 def _complain(message: str) -> int:
-    from landscape.printable import printable
-
     line = printable(" ".join(message.split()))
     if len(line) > LONGEST_LINE:  # a name as long as that; what to do stands at the end
         line = f"{line[: LONGEST_LINE // 2]}…{line[-LONGEST_LINE // 2 :]}"

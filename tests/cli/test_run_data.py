@@ -5,8 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from landscape import results
+from landscape.data import load
+from landscape.data.resizing import Geometry
 
 PROGRAM = """
 from pathlib import Path
@@ -73,8 +76,6 @@ def trained(call, tmp_path, with_reference):
     arrays |= {f"{part}labels": np.arange(20) % 10 for part in ("", "test_")}
     data = tmp_path / "data.npz"
     np.savez(data, **arrays)
-    from landscape.data import load
-
     found = load(str(data))
     facts = {f"{n}_hash": split.hash for n, split in (("train", found.train), ("test", found.test))}
     folder = with_reference(str(data), train_examples=20, test_examples=20, **facts)
@@ -123,19 +124,19 @@ def test_another_spelling_of_the_same_data_is_the_same_data(call, trained, monke
     assert "has changed since the training" in err
 
 
-def test_images_are_cut_as_they_were_in_the_training(call, with_reference, tmp_path):
-    """Also where the program would choose otherwise for this size by now."""
-    from PIL import Image
-
-    from landscape.data import load
-    from landscape.data.resizing import Geometry
-
+def pictures(folder):
+    """An upright picture in each of ten class folders."""
     rng = np.random.default_rng(0)
     for name in "0123456789":
-        (tmp_path / "images" / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True)
         pixels = rng.integers(0, 256, (20, 12), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "images" / name / "a.png")
-    reference, squash = str(tmp_path / "images"), Geometry("squash", 0.5, "bilinear")
+        Image.fromarray(pixels).save(folder / name / "a.png")
+    return str(folder)
+
+
+def test_images_are_cut_as_they_were_in_the_training(call, with_reference, tmp_path):
+    """Also where the program would choose otherwise for this size by now."""
+    reference, squash = pictures(tmp_path / "images"), Geometry("squash", 0.5, "bilinear")
     split = load(reference, image_size=8, geometry=squash).train
     folder = with_reference(reference, image_size=8, train_hash=split.hash)
     assert call("evaluate", "--checkpoint", folder)[0] == 2
@@ -152,16 +153,7 @@ def test_images_are_cut_as_they_were_in_the_training(call, with_reference, tmp_p
 
 
 def test_resized_images_are_compared_only_as_they_were_resized(call, with_reference, tmp_path):
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    for name in "0123456789":
-        (tmp_path / "images" / name).mkdir(parents=True)
-        pixels = rng.integers(0, 256, (20, 12), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "images" / name / "a.png")
-    from landscape.data import load
-
-    reference = str(tmp_path / "images")
+    reference = pictures(tmp_path / "images")
     split = load(reference, image_size=8).train
     facts = {"image_size": 8, "train_examples": 10, "train_hash": split.hash}
     started = with_reference(reference, **facts | {"image_size": None})  # from another checkpoint
