@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from landscape.cli.hessian_outcome import HELD_OUT, read_density
-from landscape.cli.outputs import check_replaceable
+from landscape.cli.outputs import save_picture
 from landscape.numbers import MATRICES
-from landscape.whole_file import whole_file
 
 
 def draw(path: Path, folder: str) -> None:
@@ -33,9 +32,7 @@ def draw(path: Path, folder: str) -> None:
         axes["scan"] = _scan(stored)
     for name, drawn in axes.items():
         file = Path(folder) / f"{name}.png"
-        check_replaceable(file, "pictures")
-        with whole_file(file, "pictures") as temporary:
-            drawn.figure.savefig(temporary, bbox_inches="tight", dpi=200)
+        save_picture(drawn.figure, file, "pictures")
 
 
 def _convergence(stored: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.errors import RequestError
+from landscape.whole_file import whole_file
 
 _DRAWN = ("picture", "html", "animation", "export")  # of results that are there
 _WRITTEN = ("out", "li_directions", *_DRAWN)
@@ -54,6 +55,19 @@ def check_picture(path: str) -> None:
     """Refuse a picture of a format that is not drawn (RequestError)."""
     if Path(path).suffix.lower() not in PICTURES:
         raise RequestError(f"picture: {path} is of no format here; use {', '.join(PICTURES)}")
+
+
+def save_picture(figure: Any, path: str | os.PathLike, name: str) -> None:
+    """Write a figure where it replaces nothing but a picture of ours.
+
+    Raises
+    ------
+    RequestError
+        See `check_replaceable`; or if it cannot be written.
+    """
+    check_replaceable(path, name)
+    with whole_file(path, name) as temporary:
+        figure.savefig(temporary, bbox_inches="tight", dpi=200)
 
 
 def check_replaceable(path: str | os.PathLike, name: str, command: str = "") -> None:

@@ -311,11 +311,9 @@ def _sharpness(options: Any, path: Path) -> str:
 def _save(figure: Any, name: str, dark: bool) -> None:
     from landscape.plots import style
 
-    outputs.check_replaceable(name, "picture")  # a name that nobody gave, too
     if dark:
         style.for_dark_page(figure)
-    with whole_file(name, "picture") as temporary:
-        figure.savefig(temporary, bbox_inches="tight", dpi=200)
+    outputs.save_picture(figure, name, "picture")
 
 
 def _animate(options: Any, surfaces: dict[str, Any]) -> None:
